@@ -1,0 +1,104 @@
+//! What is wrong although every value by itself is well-formed. What filters need, and whether a route is guarded, is
+//! checked where the filters are built.
+
+mod issuers;
+mod listeners;
+mod routes;
+mod upstreams;
+
+use std::collections::HashSet;
+
+use crate::file::Config;
+use crate::located::{Located, Location};
+use crate::node::Node;
+use crate::report::{Report, nearest};
+
+/// What is known of the files besides the values that could be read.
+#[derive(Default)]
+pub(crate) struct Facts {
+    /// Every name of each section, also of entries that were left out for an error.
+    pub(crate) listeners: Names,
+    pub(crate) issuers: Names,
+    pub(crate) chains: Names,
+    pub(crate) upstreams: Names,
+    /// Keys and values from which nothing should be concluded.
+    pub(crate) damaged: HashSet<Location>,
+}
+
+impl Facts {
+    /// Notes the names of every section of a file.
+    pub(crate) fn note_names(&mut self, root: &Node) {
+        for (key, section) in root.entries() {
+            let names = match key.as_str() {
+                "listeners" => &mut self.listeners,
+                "issuers" => &mut self.issuers,
+                "chains" => &mut self.chains,
+                "upstreams" => &mut self.upstreams,
+                _ => continue,
+            };
+            for (name, _) in section.entries() {
+                if names.known.insert(name.value.clone()) {
+                    names.all.push(name.clone());
+                }
+            }
+        }
+    }
+
+    fn is_sound(&self, at: Location) -> bool {
+        !self.damaged.contains(&at)
+    }
+}
+
+/// The names of a section, in order.
+#[derive(Default)]
+pub(crate) struct Names {
+    all: Vec<Located<String>>,
+    known: HashSet<String>,
+}
+
+impl Names {
+    /// Reports a name that is not one of these.
+    fn check(&self, what: &str, name: &Located<String>, report: &mut Report) {
+        if self.known.contains(name.as_str()) {
+            return;
+        }
+        let diagnostic = report.error(name.at, format!("unknown {what} `{}`", name.value));
+        if let Some(near) = nearest(name, self.all.iter().map(|name| name.as_str())) {
+            diagnostic.hint(format!("did you mean `{near}`?"));
+        } else if self.all.is_empty() {
+            diagnostic.hint(format!("there are no `{what}s` in this configuration"));
+        } else if self.all.len() <= 12 {
+            let list: Vec<String> = self.all.iter().map(|name| format!("`{}`", name.value)).collect();
+            diagnostic.hint(format!("known {what}s: {}", list.join(", ")));
+        }
+    }
+
+    /// Reports names that are not fit for logs and metrics.
+    fn check_letters(&self, what: &str, report: &mut Report) {
+        let letter = |b: u8| b.is_ascii_alphanumeric() || b"_.-".contains(&b);
+        for name in &self.all {
+            let begins = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+            if !begins || !name.bytes().all(letter) || name.len() > 100 {
+                report
+                    .error(name.at, format!("`{}` cannot be the name of a{}", name.value, article(what)))
+                    .hint("a name begins with a letter or digit and goes on with letters, digits, `_`, `.` and `-`");
+            }
+        }
+    }
+}
+
+fn article(what: &str) -> String {
+    if what.starts_with(['i', 'u']) { format!("n {what}") } else { format!(" {what}") }
+}
+
+/// Checks a merged configuration.
+pub(crate) fn check(config: &Config, facts: &Facts, report: &mut Report) {
+    facts.listeners.check_letters("listener", report);
+    facts.issuers.check_letters("issuer", report);
+    facts.chains.check_letters("chain", report);
+    facts.upstreams.check_letters("upstream", report);
+    listeners::check(config, facts, report);
+    issuers::check(config, facts, report);
+    upstreams::check(config, facts, report);
+    routes::check(config, facts, report);
+}

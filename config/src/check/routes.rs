@@ -1,0 +1,146 @@
+//! Routes: exactly one thing to do, known names, sensible numbers.
+
+use crate::check::Facts;
+use crate::file::Config;
+use crate::located::{Located, Location};
+use crate::report::{Report, nearest};
+use crate::route::{Redirect, Respond, Retry, Route, Share};
+
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+const RETRIES_MAX: u32 = 2;
+const WEIGHT_MAX: u32 = 1000;
+
+/// The methods of RFC 9110 and 5789.
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
+
+pub(super) fn check(config: &Config, facts: &Facts, report: &mut Report) {
+    for route in &config.routes {
+        for chain in &route.chains {
+            facts.chains.check("chain", chain, report);
+        }
+        if let Some(upstream) = &route.upstream {
+            facts.upstreams.check("upstream", upstream, report);
+        }
+        for share in route.split.iter().flat_map(|split| split.iter()) {
+            facts.upstreams.check("upstream", &share.upstream, report);
+        }
+        if facts.is_sound(route.at) {
+            check_route(route, report);
+        }
+    }
+}
+
+fn check_route(route: &Located<Route>, report: &mut Report) {
+    check_action(route, report);
+    if let Some(split) = &route.split {
+        check_split(split, report);
+    }
+    if let Some(redirect) = &route.redirect {
+        check_redirect(redirect, report);
+    }
+    if let Some(respond) = &route.respond {
+        check_respond(respond, report);
+    }
+    if let Some(retry) = &route.retry {
+        check_retry(retry, route, report);
+    }
+    for (index, chain) in route.chains.iter().enumerate() {
+        if route.chains[..index].contains(chain) {
+            report.error(chain.at, format!("the chain `{}` stands here twice", chain.value));
+        }
+    }
+    for method in route.matches.methods.iter().filter(|method| !METHODS.contains(&method.as_str())) {
+        if let Some(near) = nearest(method, METHODS) {
+            report
+                .warning(route.matches.at, format!("`{method}` is an unusual method"))
+                .hint(format!("did you mean `{near}`?"));
+        }
+    }
+}
+
+/// Exactly one of the four says what happens.
+fn check_action(route: &Located<Route>, report: &mut Report) {
+    let actions: [(&str, Option<Location>); 4] = [
+        ("upstream", route.upstream.as_ref().map(|value| value.at)),
+        ("split", route.split.as_ref().map(|value| value.at)),
+        ("redirect", route.redirect.as_ref().map(|value| value.at)),
+        ("respond", route.respond.as_ref().map(|value| value.at)),
+    ];
+    let mut written = actions.iter().filter_map(|(name, at)| at.map(|at| (*name, at)));
+    match (written.next(), written.next()) {
+        (None, _) => {
+            report
+                .error(route.at, format!("the route `{}` does nothing", route.matches.value))
+                .hint("write one of `upstream`, `split`, `redirect` and `respond`");
+        }
+        (Some((first, _)), Some((second, at))) => {
+            report
+                .error(at, format!("the route has both `{first}` and `{second}`"))
+                .hint("a route has one of `upstream`, `split`, `redirect` and `respond`");
+        }
+        (Some(_), None) => {}
+    }
+}
+
+fn check_split(split: &Located<Vec<Share>>, report: &mut Report) {
+    if split.iter().all(|share| share.weight == 0) {
+        report.error(split.at, "every weight of the split is 0: no upstream would get anything");
+    }
+    for (index, share) in split.iter().enumerate() {
+        if share.weight > WEIGHT_MAX {
+            report.error(share.upstream.at, format!("a weight is 0 to {WEIGHT_MAX}, found {}", share.weight));
+        }
+        if split[..index].iter().any(|earlier| earlier.upstream == share.upstream) {
+            report.error(
+                share.upstream.at,
+                format!("the upstream `{}` stands here twice", share.upstream.value),
+            );
+        }
+    }
+}
+
+fn check_redirect(redirect: &Redirect, report: &mut Report) {
+    if !REDIRECTS.contains(&redirect.status) {
+        report
+            .error(redirect.status.at, format!("{} is not the status of a redirect", redirect.status.value))
+            .hint("301, 302, 303, 307 or 308");
+    }
+    let to = &redirect.to;
+    let absolute = to.starts_with("https://") || to.starts_with("http://");
+    if (!to.starts_with('/') && !absolute) || to.bytes().any(|b| b.is_ascii_control() || b == b' ') {
+        report
+            .error(to.at, format!("`{}` is neither a path nor a URL", to.value))
+            .hint("write `/new/{id}{query}` or `https://host/new/{id}{query}`");
+    }
+}
+
+fn check_respond(respond: &Respond, report: &mut Report) {
+    if !(200..=599).contains(&respond.status.value) {
+        report.error(respond.status.at, format!("a status is 200 to 599, found {}", respond.status.value));
+    }
+    if http::HeaderValue::from_str(&respond.content_type).is_err() {
+        report.error(respond.content_type.at, "`content_type` holds characters that a header cannot");
+    }
+}
+
+fn check_retry(retry: &Located<Retry>, route: &Route, report: &mut Report) {
+    if !(1..=RETRIES_MAX).contains(&retry.attempts.value) {
+        report
+            .error(retry.attempts.at, format!("`attempts` is 1 or 2, found {}", retry.attempts.value))
+            .hint("without `retry` a request is never tried again");
+    }
+    if retry.on.is_empty() {
+        report.error(retry.at, "`on` is empty: nothing would be tried again");
+    }
+    for on in &retry.on {
+        let status = on.len() == 3 && on.starts_with('5') && on.bytes().all(|b| b.is_ascii_digit());
+        if !status && on.as_str() != "connect" && on.as_str() != "reset" {
+            report
+                .error(on.at, format!("`{}` is nothing that a request is tried again on", on.value))
+                .hint("`connect`, `reset`, or a status from 500 to 599, as a string: \"503\"");
+        }
+    }
+    if route.upstream.is_none() && route.split.is_none() {
+        report.error(retry.at, "`retry` needs an `upstream` or a `split`");
+    }
+}
