@@ -95,25 +95,39 @@ const HOP_BY_HOP: [HeaderName; 5] = [
 pub const CONNECTION_OPTIONS_MAX: usize = 32;
 
 /// Why the `Connection` field of a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ConnectionError {
     /// An option that is not a token (RFC 9110, section 7.6.1).
-    #[error("the Connection header field holds something that is not a token")]
     NotAToken,
     /// More than [`CONNECTION_OPTIONS_MAX`] options.
-    #[error("the Connection header field has too many options")]
     TooMany,
     /// It nominates a field that is managed, or that is meant for the far end.
-    #[error("the Connection header field names a header field that is not the connection's")]
     NotHopByHop,
 }
 
 impl ConnectionError {
-    /// What the client is told; the detail is the error's text.
+    /// What the client is told.
     pub fn kind(self) -> ProblemKind {
         ProblemKind::BadRequest
     }
+
+    /// One English clause for the client and the log. It never quotes the request.
+    pub fn detail(self) -> &'static str {
+        match self {
+            ConnectionError::NotAToken => "the Connection header field holds something that is not a token",
+            ConnectionError::TooMany => "the Connection header field has too many options",
+            ConnectionError::NotHopByHop => "the Connection header field names a header field that is not the connection's",
+        }
+    }
 }
+
+impl std::fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.detail())
+    }
+}
+
+impl std::error::Error for ConnectionError {}
 
 /// The headers that no client may set, compiled once a plan.
 #[derive(Debug, Clone)]

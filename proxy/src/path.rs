@@ -22,46 +22,60 @@ pub struct Canonical<'a> {
 }
 
 /// Why a path has no canonical form, or not one that the edge lets pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PathError {
     /// It does not start with `/` (RFC 3986, section 3.3: path-absolute).
-    #[error("the path does not start with a slash")]
     NotAbsolute,
     /// A raw byte that no URI may hold: a control, a space, `#`, `?`, or anything beyond ASCII (RFC 3986, section 2).
-    #[error("the path holds a character that must be percent-encoded")]
     RawCharacter,
     /// A raw backslash, which some servers take for a slash.
-    #[error("the path holds a backslash")]
     Backslash,
     /// `%` without two hexadecimal digits behind it (RFC 3986, section 2.1).
-    #[error("the path holds an invalid percent-encoding")]
     InvalidEscape,
     /// `%00`, which ends the path for programs written in C.
-    #[error("the path holds an encoded NUL")]
     EncodedNul,
     /// `..` leads above the root.
-    #[error("the path leads above the root")]
     AboveRoot,
     /// `..` next to an encoded slash: a server that decodes first would climb where the edge sees one segment.
-    #[error("the path holds `..` next to an encoded slash")]
     HiddenDotSegment,
     /// `%2F` or `%5C` on a route that refuses them.
-    #[error("the path holds an encoded slash or backslash")]
     EncodedSlash,
     /// Longer than [`PATH_BYTES_MAX`].
-    #[error("the path is too long")]
     TooLong,
 }
 
 impl PathError {
-    /// What the client is told: 414 for a path that is too long, else 400. The detail is the error's text.
+    /// What the client is told: 414 for a path that is too long, else 400.
     pub fn kind(self) -> ProblemKind {
         match self {
             PathError::TooLong => ProblemKind::UriTooLong,
             _ => ProblemKind::BadRequest,
         }
     }
+
+    /// One English clause for the client and the log. It never quotes the path.
+    pub fn detail(self) -> &'static str {
+        match self {
+            PathError::NotAbsolute => "the path does not start with a slash",
+            PathError::RawCharacter => "the path holds a character that must be percent-encoded",
+            PathError::Backslash => "the path holds a backslash",
+            PathError::InvalidEscape => "the path holds an invalid percent-encoding",
+            PathError::EncodedNul => "the path holds an encoded NUL",
+            PathError::AboveRoot => "the path leads above the root",
+            PathError::HiddenDotSegment => "the path holds `..` next to an encoded slash",
+            PathError::EncodedSlash => "the path holds an encoded slash or backslash",
+            PathError::TooLong => "the path is too long",
+        }
+    }
 }
+
+impl std::fmt::Display for PathError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.detail())
+    }
+}
+
+impl std::error::Error for PathError {}
 
 impl<'a> Canonical<'a> {
     /// The path, if a route with this policy takes it.
