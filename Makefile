@@ -1,0 +1,51 @@
+# The commands of the project. `make demo` and `make test` install what they need, see scripts/setup.sh.
+#
+# One profile for everything (dev), so that a fresh clone compiles its dependencies once.
+# A fast edge: make demo PROFILE=release
+
+PROFILE ?= dev
+STEP := ./scripts/step.sh
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+.PHONY: demo test fmt lint fuzz clients deny setup
+
+## A guarded edge in front of sample services, with a curl line for each capability.
+demo:
+	@./scripts/setup.sh build
+	@echo "Building; the first time takes some minutes."
+	cargo run --quiet --locked --profile $(PROFILE) -p sallyport -- demo
+
+## Everything that has to hold before a change is merged. .ci/run calls this.
+test:
+	@$(STEP) "set-up" ./scripts/setup.sh test
+	@$(STEP) "format" cargo fmt --all --check
+	@$(STEP) "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+	@$(STEP) "unit, story and doc tests" ./scripts/test.sh
+	@$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	@$(STEP) "examples" ./scripts/examples.sh
+	@$(STEP) "real clients" ./tests/clients/run.sh
+	@$(STEP) "fuzzing, a short run" ./scripts/fuzz.sh
+	@$(STEP) "dependencies" ./scripts/deny.sh
+
+## Formats everything.
+fmt:
+	cargo fmt --all
+
+## The lints of `make test`.
+lint:
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+## Every fuzz target; FUZZ_SECONDS=3600 make fuzz
+fuzz: setup
+	./scripts/fuzz.sh
+
+## curl, h2load and httpx against a running edge.
+clients: setup
+	./tests/clients/run.sh
+
+## Licences, duplicates, sources, advisories of the dependencies.
+deny: setup
+	./scripts/deny.sh
+
+setup:
+	@./scripts/setup.sh test

@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Sees to it that what the build and the checks need is there, and installs what is missing where it can:
+# Debian packages with apt-get (as root or with sudo), Python packages into target/venv, cargo tools into target/tools.
+#   scripts/setup.sh build    what `make demo` needs
+#   scripts/setup.sh test     what `make test` needs
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
+TARGET=${CARGO_TARGET_DIR:-target}
+
+fail() {
+    printf 'set-up: %s\n' "$@" >&2
+    exit 1
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -n "$@"
+    else
+        return 1
+    fi
+}
+
+# packages NAME...: installs Debian packages.
+packages() {
+    command -v apt-get >/dev/null || fail "please install what Debian calls: $*"
+    echo "set-up: installing $*"
+    as_root apt-get update -qq || fail "apt-get needs root or sudo; please install: $*"
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        fail "could not install $*"
+}
+
+# need COMMAND PACKAGE: installs the package unless the command is there.
+need() {
+    command -v "$1" >/dev/null || packages "$2"
+    command -v "$1" >/dev/null || fail "$1 is missing although $2 is installed"
+}
+
+rust() {
+    # rustup's own folder is not always in the path of a script.
+    PATH="$HOME/.cargo/bin:$PATH"
+    command -v cargo >/dev/null ||
+        fail "there is no cargo. Install Rust with rustup, see https://rustup.rs, and try again."
+    local wanted found
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    found=$(rustc --version | cut -d' ' -f2)
+    if [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" != "$wanted" ]; then
+        command -v rustup >/dev/null || fail "Rust $found is older than $wanted, and there is no rustup to update it."
+        echo "set-up: Rust $found is older than $wanted; updating the stable toolchain"
+        rustup toolchain install stable --profile default || fail "could not update Rust to $wanted or later"
+        found=$(rustc +stable --version | cut -d' ' -f2)
+        [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] ||
+            fail "stable is Rust $found, older than $wanted"
+    fi
+    echo "set-up: Rust $found"
+}
+
+# component COMMAND NAME: a part of the Rust toolchain.
+component() {
+    cargo "$1" --version >/dev/null 2>&1 || rustup component add "$2" || fail "the Rust component $2 is missing"
+}
+
+# tool NAME VERSION: a cargo tool, built once into target/tools.
+tool() {
+    local program="$TARGET/tools/bin/$1"
+    if [ "$("$program" --version 2>/dev/null | cut -d' ' -f2)" != "$2" ]; then
+        echo "set-up: building $1 $2, once; this takes some minutes"
+        # Its own target folder, so that the flags of our build and of the tool's do not undo each other's work.
+        CARGO_TARGET_DIR="$TARGET/tools/build" cargo install --quiet --locked --root "$TARGET/tools" \
+            --version "$2" "$1" || fail "could not build $1 $2"
+        rm -rf "$TARGET/tools/build"
+    fi
+    echo "set-up: $1 $2"
+}
+
+venv() {
+    local python="$TARGET/venv/bin/python" wanted=tests/clients/requirements.txt
+    if ! cmp -s "$wanted" "$TARGET/venv/installed.txt"; then
+        need python3 python3
+        python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv
+        rm -rf "$TARGET/venv"
+        python3 -m venv "$TARGET/venv" || fail "could not make a Python environment"
+        "$python" -m pip install --quiet --disable-pip-version-check -r "$wanted" || fail "could not install $wanted"
+        cp "$wanted" "$TARGET/venv/installed.txt"
+    fi
+    echo "set-up: $("$python" -c 'import httpx; print("httpx", httpx.__version__)')"
+}
+
+mode=${1:-build}
+rust
+# Pingora's zlib and zstd, aws-lc and mimalloc are C.
+need cc gcc
+need make make
+need cmake cmake
+[ "$mode" = build ] && exit 0
+[ "$mode" = test ] || fail "unknown mode $mode; it is build or test"
+
+component fmt rustfmt
+component clippy clippy
+# libFuzzer is C++.
+need c++ g++
+need curl curl
+need openssl openssl
+need h2load nghttp2-client
+venv
+tool cargo-fuzz "$CARGO_FUZZ"
+tool cargo-deny "$CARGO_DENY"
