@@ -21,7 +21,11 @@ pub(crate) struct Facts {
     pub(crate) issuers: Names,
     pub(crate) chains: Names,
     pub(crate) upstreams: Names,
-    /// Keys and values from which nothing should be concluded.
+    /// Where `listeners` stands.
+    listeners_at: Option<Location>,
+    /// Whether a file has a section that nobody knows: it may be any of the known ones, misspelt.
+    unknown_section: bool,
+    /// Keys and list items from which nothing should be concluded.
     pub(crate) damaged: HashSet<Location>,
 }
 
@@ -30,11 +34,18 @@ impl Facts {
     pub(crate) fn note_names(&mut self, root: &Node) {
         for (key, section) in root.entries() {
             let names = match key.as_str() {
-                "listeners" => &mut self.listeners,
+                "listeners" => {
+                    self.listeners_at = Some(key.at);
+                    &mut self.listeners
+                }
                 "issuers" => &mut self.issuers,
                 "chains" => &mut self.chains,
                 "upstreams" => &mut self.upstreams,
-                _ => continue,
+                "version" | "include" | "admin" | "process" | "routes" => continue,
+                _ => {
+                    self.unknown_section = true;
+                    continue;
+                }
             };
             for (name, _) in section.entries() {
                 if names.known.insert(name.value.clone()) {
@@ -42,6 +53,13 @@ impl Facts {
                 }
             }
         }
+    }
+
+    /// Whether the files certainly hold no listener.
+    fn lack_listeners(&self) -> bool {
+        self.listeners.all.is_empty()
+            && !self.unknown_section
+            && self.listeners_at.is_none_or(|at| self.is_sound(at))
     }
 
     fn is_sound(&self, at: Location) -> bool {

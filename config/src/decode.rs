@@ -7,20 +7,15 @@
 use std::cell::RefCell;
 use std::collections::HashSet;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, IntoDeserializer, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
-};
+use serde::de::DeserializeOwned;
 
-use crate::core_schema::{self, Plain};
 use crate::decode_error::{DecodeError, What, unknown};
 use crate::fault::Fault;
-use crate::located::{self, LOCATED, Located, Location};
-use crate::node::{self, Kind, NODE, Node};
+use crate::located::{Located, Location};
+use crate::node::Node;
+use crate::reader::Reader;
 use crate::report::{Report, nearest};
 use crate::secrets;
-use crate::text_or_map::TEXT_OR_MAP;
 
 /// The most errors that one tree is searched for.
 const ERRORS_MAX: usize = 100;
@@ -32,7 +27,7 @@ const TRIES_MAX: usize = 4 * ERRORS_MAX;
 pub(crate) struct Partial<T> {
     /// The value, less what was wrong; `None` if nothing could be left out.
     pub(crate) value: Option<T>,
-    /// Every key and value something inside which was wrong and left out: nothing should be concluded from them.
+    /// Every key and list item that something was left out of: nothing should be concluded from them.
     pub(crate) damaged: HashSet<Location>,
     /// Whether nothing was wrong.
     pub(crate) sound: bool,
@@ -50,7 +45,7 @@ pub(crate) fn decode_partly<T: DeserializeOwned>(root: &Node, report: &mut Repor
     let mut value = None;
     secrets::within(root.secrets(), || {
         for _ in 0..TRIES_MAX {
-            let error = match T::deserialize(Reader { node: root, context: &context }) {
+            let error = match T::deserialize(Reader::new(root, &context)) {
                 Ok(read) => return value = Some(read),
                 Err(error) => error,
             };
@@ -68,7 +63,7 @@ pub(crate) fn decode_partly<T: DeserializeOwned>(root: &Node, report: &mut Repor
 }
 
 /// What one decode knows besides the tree.
-struct Context<'a> {
+pub(crate) struct Context<'a> {
     root: &'a Node,
     /// Indices from the root to the value that is read now.
     path: RefCell<Vec<u32>>,
@@ -109,7 +104,7 @@ impl<'a> Context<'a> {
         found.faults.len() < ERRORS_MAX && self.pruned.insert(path)
     }
 
-    fn is_pruned(&self, index: u32) -> bool {
+    pub(crate) fn is_pruned(&self, index: u32) -> bool {
         if self.pruned.is_empty() {
             return false;
         }
@@ -119,7 +114,7 @@ impl<'a> Context<'a> {
     }
 
     /// Reads a child. An error gets its place, and what to leave out if nothing smaller inside was named.
-    fn child<T>(
+    pub(crate) fn child<T>(
         &self,
         index: u32,
         node: &Node,
@@ -128,7 +123,16 @@ impl<'a> Context<'a> {
     ) -> Result<T, DecodeError> {
         self.path.borrow_mut().push(index);
         let result = read();
-        let result = result.map_err(|error| {
+        let result = result.map_err(|mut error| {
+            // What a whole mapping lacks after a part of it was left out, it lacks for that.
+            let whole = match &error.0.what {
+                What::Missing(_) => true,
+                What::Said(fault) => !fault.at.is_known(),
+                _ => false,
+            };
+            if whole && (0u32..).zip(node.entries()).any(|(index, _)| self.is_pruned(index)) {
+                error.0.what = What::Silent;
+            }
             let mut error = error.place(node, key);
             error.0.prune.get_or_insert_with(|| self.path.borrow().clone());
             error
@@ -137,8 +141,16 @@ impl<'a> Context<'a> {
         result
     }
 
+    /// Reads the settings of an enum's variant, the only entry of its mapping.
+    pub(crate) fn variant<T>(&self, read: impl FnOnce() -> T) -> T {
+        self.path.borrow_mut().push(0);
+        let result = read();
+        self.path.borrow_mut().pop();
+        result
+    }
+
     /// A key that the struct at the present path does not know.
-    fn unknown_key(&self, key: &Located<String>, fields: &[&str]) {
+    pub(crate) fn unknown_key(&self, key: &Located<String>, fields: &[&str]) {
         let message = format!("unknown key `{}`", key.value);
         let mut found = self.found.borrow_mut();
         found.tell(unknown(key.at, message, key, fields, "known keys"));
@@ -146,7 +158,7 @@ impl<'a> Context<'a> {
     }
 
     /// A field that the struct at the present path lacks: an error, or the consequence of one.
-    fn missing(&self, name: &'static str, struct_node: &Node, fields: &[&str]) -> What {
+    pub(crate) fn missing(&self, name: &'static str, struct_node: &Node, fields: &[&str]) -> What {
         let entries = struct_node.entries();
         let consequence = entries.iter().zip(0u32..).any(|((key, _), index)| {
             let meant = !fields.contains(&key.as_str()) && nearest(key, fields.iter().copied()) == Some(name);
@@ -188,9 +200,9 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The places of every key and value on a path, both ends included.
+/// The places of every key and list item on a path, its end included.
 fn along(root: &Node, path: &[u32]) -> Vec<Location> {
-    let mut places = vec![root.location()];
+    let mut places = Vec::new();
     let mut node = root;
     for &index in path {
         let index = index as usize;
@@ -198,434 +210,192 @@ fn along(root: &Node, path: &[u32]) -> Vec<Location> {
             places.push(key.at);
             node = value;
         } else if let Some(item) = node.items().get(index) {
+            places.push(item.location());
             node = item;
         }
-        places.push(node.location());
     }
     places
 }
 
-/// Reads one node.
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    node: &'a Node,
-    context: &'a Context<'a>,
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
 
-impl<'a> Reader<'a> {
-    fn plain(&self) -> Option<&'a str> {
-        match self.node.kind() {
-            Kind::Scalar { text, plain: true } => Some(text),
-            _ => None,
-        }
-    }
+    use serde::Deserialize;
 
-    fn map<'de, V: Visitor<'de>>(
-        self,
-        fields: Option<&'static [&'static str]>,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        visitor.visit_map(Entries { reader: self, fields, next: 0 })
-    }
+    use super::*;
+    use crate::units::Secret;
 
-    fn items<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_seq(Items { reader: self, next: 0 })
-    }
-
-    fn unsigned<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.plain() {
-            Some(text) => match (core_schema::unsigned(text), core_schema::signed(text)) {
-                (Some(value), _) => visitor.visit_u64(value),
-                (None, Some(value)) => visitor.visit_i64(value),
-                (None, None) => Err(DecodeError::unlike(&visitor)),
-            },
-            None => Err(DecodeError::unlike(&visitor)),
-        }
-    }
-
-    fn float<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.plain().and_then(core_schema::float) {
-            Some(value) => visitor.visit_f64(value),
-            None => Err(DecodeError::unlike(&visitor)),
-        }
-    }
-}
-
-macro_rules! numbers {
-    ($($method:ident $read:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-            self.$read(visitor)
-        })*
-    };
-}
-
-impl<'de> Deserializer<'de> for Reader<'_> {
-    type Error = DecodeError;
-
-    numbers! {
-        deserialize_u8 unsigned deserialize_u16 unsigned deserialize_u32 unsigned deserialize_u64 unsigned
-        deserialize_i8 unsigned deserialize_i16 unsigned deserialize_i32 unsigned deserialize_i64 unsigned
-        deserialize_f32 float deserialize_f64 float
-        deserialize_string deserialize_str deserialize_char deserialize_str deserialize_identifier deserialize_str
-    }
-
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.node.kind() {
-            Kind::Sequence(_) => self.items(visitor),
-            Kind::Mapping(_) => self.map(None, visitor),
-            Kind::Scalar { text, plain } => match core_schema::read(text, *plain) {
-                Plain::Null => visitor.visit_unit(),
-                Plain::Bool(value) => visitor.visit_bool(value),
-                Plain::Unsigned(value) => visitor.visit_u64(value),
-                Plain::Signed(value) => visitor.visit_i64(value),
-                Plain::Float(value) => visitor.visit_f64(value),
-                Plain::Text => visitor.visit_str(text),
-            },
-        }
-    }
-
-    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.plain() {
-            Some("true") => visitor.visit_bool(true),
-            Some("false") => visitor.visit_bool(false),
-            _ => Err(DecodeError::unlike(&visitor)),
-        }
-    }
-
-    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.node.text() {
-            Some(text) if secrets::variable(text).is_some() => {
-                let fault =
-                    Fault::new(Location::NOWHERE, format!("`{text}` stands for a secret, which this is not"));
-                Err(DecodeError::new(What::Said(fault.hint("write the value itself"))))
-            }
-            Some(text) if !self.node.is_empty_scalar() => visitor.visit_str(text),
-            _ => Err(DecodeError::unlike(&visitor)),
-        }
-    }
-
-    fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_any(visitor)
-    }
-
-    fn deserialize_byte_buf<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_any(visitor)
-    }
-
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.plain() {
-            Some("null" | "~") => visitor.visit_none(),
-            // `tls:` and nothing behind it is a slip; taken for "no TLS" it would be a dangerous one.
-            Some("") => Err(DecodeError::expected("a value")),
-            _ => visitor.visit_some(self),
-        }
-    }
-
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.plain() {
-            Some("null" | "~" | "") => visitor.visit_unit(),
-            _ => Err(DecodeError::unlike(&visitor)),
-        }
-    }
-
-    fn deserialize_unit_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.deserialize_unit(visitor)
-    }
-
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        match name {
-            LOCATED => located::hand_over(self.node.location()),
-            NODE => node::hand_over(self.node.clone()),
-            TEXT_OR_MAP if self.node.text().is_some() => return self.deserialize_str(visitor),
-            _ => {}
-        }
-        visitor.visit_newtype_struct(self)
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.node.kind() {
-            Kind::Sequence(_) => self.items(visitor),
-            _ => Err(DecodeError::unlike(&visitor)),
-        }
-    }
-
-    fn deserialize_tuple<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, DecodeError> {
-        self.deserialize_seq(visitor)
-    }
-
-    fn deserialize_tuple_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        _: usize,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.deserialize_seq(visitor)
-    }
-
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match self.node.kind() {
-            Kind::Mapping(_) => self.map(None, visitor),
-            _ => Err(DecodeError::unlike(&visitor)),
-        }
-    }
-
-    fn deserialize_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        let Kind::Mapping(_) = self.node.kind() else {
-            let some: Vec<String> = fields.iter().take(4).map(|name| format!("`{name}`")).collect();
-            let more = if fields.len() > some.len() { ", ..." } else { "" };
-            return Err(DecodeError::expected(format!("a mapping with {}{more}", some.join(", "))));
+    fn read<T: DeserializeOwned>(yaml: &str) -> Result<T, Vec<String>> {
+        let mut report = Report::default();
+        let node = Node::parse("a", yaml, &mut report);
+        let value = node.and_then(|node| node.decode(&mut report));
+        let told = |report: &Report| {
+            let place = |at: Location| format!("{}:{}", at.line, at.column);
+            report.errors().map(|error| format!("{} {}", place(error.at), error.message)).collect()
         };
-        let result = self.map(Some(fields), visitor);
-        result.map_err(|mut error| {
-            if let What::Missing(name) = error.0.what {
-                error.0.what = self.context.missing(name, self.node, fields);
-            }
-            error
-        })
-    }
-
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        match self.node.kind() {
-            Kind::Scalar { .. } if !self.node.is_empty_scalar() => {}
-            Kind::Mapping(entries) if entries.len() == 1 => {}
-            _ => {
-                let names: Vec<String> = variants.iter().map(|name| format!("`{name}`")).collect();
-                return Err(DecodeError::expected(format!("one of {}", names.join(", "))));
-            }
-        }
-        visitor.visit_enum(Variant(self))
-    }
-
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_unit()
-    }
-}
-
-/// The entries of a mapping that are not left out; with `fields`, those that the struct knows.
-struct Entries<'a> {
-    reader: Reader<'a>,
-    fields: Option<&'static [&'static str]>,
-    next: u32,
-}
-
-impl<'de> MapAccess<'de> for Entries<'_> {
-    type Error = DecodeError;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, DecodeError> {
-        let Reader { node, context } = self.reader;
-        while let Some((key, value)) = node.entries().get(self.next as usize) {
-            let index = self.next;
-            self.next += 1;
-            if context.is_pruned(index) {
-                continue;
-            }
-            if let Some(fields) = self.fields.filter(|fields| !fields.contains(&key.as_str())) {
-                context.unknown_key(key, fields);
-                continue;
-            }
-            let read = || {
-                seed.deserialize(KeyReader(key)).map_err(|mut error| {
-                    match &mut error.0.what {
-                        What::Said(fault) => fault.at = key.at,
-                        What::Expected(expected) => {
-                            let message = format!("expected {expected}, found `{}`", key.value);
-                            error.0.what = What::Said(Fault::new(key.at, message));
-                        }
-                        _ => {}
-                    }
-                    error
-                })
-            };
-            return context.child(index, value, Some(key.at), read).map(Some);
-        }
-        Ok(None)
-    }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, DecodeError> {
-        let Reader { node: parent, context } = self.reader;
-        let index = self.next.saturating_sub(1);
-        let Some((key, node)) = parent.entries().get(index as usize) else {
-            return Err(DecodeError::expected("a value"));
-        };
-        context.child(index, node, Some(key.at), || seed.deserialize(Reader { node, context }))
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.reader.node.entries().len().saturating_sub(self.next as usize))
-    }
-}
-
-/// The items of a list that are not left out.
-struct Items<'a> {
-    reader: Reader<'a>,
-    next: u32,
-}
-
-impl<'de> SeqAccess<'de> for Items<'_> {
-    type Error = DecodeError;
-
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, DecodeError> {
-        let Reader { node: parent, context } = self.reader;
-        while let Some(node) = parent.items().get(self.next as usize) {
-            let index = self.next;
-            self.next += 1;
-            if !context.is_pruned(index) {
-                return context
-                    .child(index, node, None, || seed.deserialize(Reader { node, context }))
-                    .map(Some);
-            }
-        }
-        Ok(None)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        Some(self.reader.node.items().len().saturating_sub(self.next as usize))
-    }
-}
-
-/// An enum: a bare name, or `name: settings`.
-struct Variant<'a>(Reader<'a>);
-
-impl<'de, 'a> EnumAccess<'de> for Variant<'a> {
-    type Error = DecodeError;
-    type Variant = Payload<'a>;
-
-    fn variant_seed<V: DeserializeSeed<'de>>(self, seed: V) -> Result<(V::Value, Payload<'a>), DecodeError> {
-        let reader = self.0;
-        let (name, at, value) = match reader.node.entries().first() {
-            Some((key, value)) => (key.as_str(), key.at, Some(value)),
-            None => (reader.node.text().unwrap_or_default(), reader.node.location(), None),
-        };
-        let value = value.map(|node| Reader { node, context: reader.context });
-        match seed.deserialize(StrDeserializer::<DecodeError>::new(name)) {
-            Ok(variant) => Ok((variant, Payload { name: name.to_owned(), value })),
-            Err(mut error) => {
-                if let What::Said(fault) = &mut error.0.what {
-                    fault.at = at;
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-/// What follows the name of a variant.
-struct Payload<'a> {
-    name: String,
-    value: Option<Reader<'a>>,
-}
-
-impl<'a> Payload<'a> {
-    fn read<T>(self, read: impl FnOnce(Reader<'a>) -> Result<T, DecodeError>) -> Result<T, DecodeError> {
-        let Some(reader) = self.value else {
-            let fault = Fault::new(Location::NOWHERE, format!("`{}` needs a value", self.name));
-            return Err(DecodeError::new(What::Said(fault.hint(format!("write `{}: ...`", self.name)))));
-        };
-        reader.context.path.borrow_mut().push(0);
-        let result = read(reader).map_err(|error| error.place(reader.node, None));
-        reader.context.path.borrow_mut().pop();
-        result
-    }
-}
-
-impl<'de> VariantAccess<'de> for Payload<'_> {
-    type Error = DecodeError;
-
-    fn unit_variant(self) -> Result<(), DecodeError> {
-        match self.value {
-            None => Ok(()),
-            Some(_) => {
-                let fault = Fault::new(Location::NOWHERE, format!("`{}` takes no settings", self.name));
-                Err(DecodeError::new(What::Said(fault.hint(format!("write `{}` alone", self.name)))))
-            }
+        match value {
+            Some(value) if report.is_empty() => Ok(value),
+            Some(_) => panic!("a value although there are errors"),
+            None => Err(told(&report)),
         }
     }
 
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, DecodeError> {
-        self.read(|reader| seed.deserialize(reader))
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _: usize, visitor: V) -> Result<V::Value, DecodeError> {
-        self.read(|reader| reader.deserialize_seq(visitor))
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        self.read(|reader| reader.deserialize_struct("", fields, visitor))
-    }
-}
-
-/// Reads a key: text, or whatever parses from it.
-struct KeyReader<'a>(&'a Located<String>);
-
-impl<'a> KeyReader<'a> {
-    fn number<'de, V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        match core_schema::unsigned(self.0) {
-            Some(value) => visitor.visit_u64(value),
-            None => visitor.visit_str(self.0),
+    fn errors<T: DeserializeOwned>(yaml: &str) -> Vec<String> {
+        match read::<T>(yaml) {
+            Ok(_) => Vec::new(),
+            Err(errors) => errors,
         }
     }
-}
 
-impl<'de> Deserializer<'de> for KeyReader<'_> {
-    type Error = DecodeError;
-
-    numbers! {
-        deserialize_u8 number deserialize_u16 number deserialize_u32 number deserialize_u64 number
-        deserialize_i8 number deserialize_i16 number deserialize_i32 number deserialize_i64 number
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Pair {
+        number: u8,
+        text: String,
+        #[serde(default)]
+        list: Vec<Located<bool>>,
+        #[serde(default)]
+        inner: Option<Box<Pair>>,
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, DecodeError> {
-        visitor.visit_str(self.0)
+    #[test]
+    fn the_type_that_is_asked_for_decides() {
+        let pair: Pair = read("{ number: 0x1f, text: 1.10, list: [true] }").unwrap();
+        assert_eq!((pair.number, pair.text.as_str()), (31, "1.10"));
+        assert_eq!(
+            read::<Vec<String>>("[on, 22:22, null, ~, 'x', 1_0]").unwrap(),
+            ["on", "22:22", "null", "~", "x", "1_0"]
+        );
+        assert_eq!(
+            read::<Vec<Option<String>>>("[null, ~, 'null']").unwrap(),
+            [None, None, Some("null".to_owned())]
+        );
+        assert_eq!(read::<BTreeMap<u16, IpAddr>>("80: '::1'").unwrap().len(), 1);
+        assert_eq!(read::<(i8, f64, char)>("[-3, 1.5, x]").unwrap(), (-3, 1.5, 'x'));
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        if name == LOCATED {
-            located::hand_over(self.0.at);
-        }
-        visitor.visit_newtype_struct(self)
+    #[test]
+    fn every_error_is_found_and_no_consequence() {
+        let yaml = "number: 300\ntext: [a]\nlist: [yes, true, 1]\ninner:\n  numbr: 1\n  text: x\nextra: 1\n";
+        assert_eq!(
+            errors::<Pair>(yaml),
+            [
+                "1:9 expected a whole number from 0 to 255, found `300`",
+                "2:7 expected a string, found a list",
+                "3:8 expected `true` or `false`, found `yes`",
+                "3:19 expected `true` or `false`, found `1`",
+                "5:3 unknown key `numbr`",
+                "7:1 unknown key `extra`",
+            ]
+        );
+        assert_eq!(
+            errors::<Pair>("text: a\ninner: { number: 1 }"),
+            ["2:1 missing key `text` in `inner`", "1:1 missing key `number`",]
+        );
     }
 
-    fn deserialize_enum<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        variants: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, DecodeError> {
-        IntoDeserializer::<DecodeError>::into_deserializer(self.0.as_str())
-            .deserialize_enum(name, variants, visitor)
+    #[test]
+    fn errors_have_an_end() {
+        let yaml = format!("[{}]", "x, ".repeat(5000));
+        assert_eq!(errors::<Vec<u8>>(&yaml).len(), ERRORS_MAX);
     }
 
-    serde::forward_to_deserialize_any! {
-        bool f32 f64 char str string bytes byte_buf option unit unit_struct seq tuple tuple_struct map struct
-        identifier ignored_any
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Shape {
+        Dot,
+        Circle(u32),
+        Box { width: u32, height: u32 },
+        Two(u32, u32),
+    }
+
+    #[test]
+    fn enums_are_a_name_or_a_name_with_settings() {
+        let yaml = "[dot, circle: 3, box: { width: 1, height: 2 }, two: [1, 2]]";
+        let shapes: Vec<Shape> = read(yaml).unwrap();
+        assert_eq!(
+            shapes,
+            [Shape::Dot, Shape::Circle(3), Shape::Box { width: 1, height: 2 }, Shape::Two(1, 2)]
+        );
+        let yaml =
+            "[dto, circle, dot: 1, { circle: 1, dot: 2 }, circle: x, box: { width: a, heigth: 1 }, [], 7]";
+        assert_eq!(
+            errors::<Vec<Shape>>(yaml),
+            [
+                "1:2 unknown value `dto`",
+                "1:7 `circle` needs a value",
+                "1:15 `dot` takes no settings",
+                "1:23 expected one of `dot`, `circle`, `box`, `two`, found a mapping",
+                "1:54 expected a whole number from 0 to 4294967295, found `x`",
+                "1:71 expected a whole number from 0 to 4294967295, found `a`",
+                "1:74 unknown key `heigth`",
+                "1:87 expected one of `dot`, `circle`, `box`, `two`, found a list",
+                "1:91 unknown value `7`",
+            ]
+        );
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Outer {
+        name: String,
+        #[serde(flatten)]
+        rest: BTreeMap<String, Loose>,
+    }
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(untagged)]
+    enum Loose {
+        Flag(bool),
+        Number(i64),
+        Text(String),
+        List(Vec<Loose>),
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Flat {
+        #[serde(flatten)]
+        inner: Holder,
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Holder {
+        key: Secret,
+    }
+
+    #[test]
+    fn flattened_and_untagged_values_are_read_by_the_core_schema() {
+        let outer: Outer = read("{ name: a, x: true, y: -1, z: [yes, '1'] }").unwrap();
+        assert_eq!(outer.name, "a");
+        assert_eq!(outer.rest["x"], Loose::Flag(true));
+        assert_eq!(outer.rest["y"], Loose::Number(-1));
+        assert_eq!(
+            outer.rest["z"],
+            Loose::List(vec![Loose::Text("yes".to_owned()), Loose::Text("1".to_owned())])
+        );
+        assert_eq!(errors::<Outer>("{ name: a, x: { y: z } }").len(), 1);
+        let flat: Flat = read("key: ${CARGO_PKG_NAME}").unwrap();
+        assert_eq!(flat.inner.key.expose(), "sallyport-config");
+        assert_eq!(errors::<Flat>("key: hunter2").len(), 1);
+    }
+
+    #[test]
+    fn places_are_those_of_the_file() {
+        let list: Vec<Located<String>> = read("- a\n-   'b'\n").unwrap();
+        assert_eq!((list[0].at.line, list[0].at.column), (1, 3));
+        assert_eq!((list[1].at.line, list[1].at.column), (2, 5));
+        let map: crate::Named<Located<u8>> = read("{ ä: 1, b: 2 }").unwrap();
+        let places: Vec<_> = map.iter().map(|(name, value)| (name.at.column, value.at.column)).collect();
+        assert_eq!(places, [(3, 6), (9, 12)]);
+    }
+
+    #[test]
+    fn a_node_is_handed_over_whole() {
+        let nodes: BTreeMap<String, Node> = read("{ a: 'true', b: [1, x], c: '${HOME_OF_NOBODY}' }").unwrap();
+        let json = serde_json::to_string(&nodes).unwrap();
+        assert_eq!(json, r#"{"a":"true","b":[1,"x"],"c":"${HOME_OF_NOBODY}"}"#);
+        let again: Node = serde_json::from_str(&json).unwrap();
+        assert_eq!(serde_json::to_string(&again).unwrap(), json);
     }
 }

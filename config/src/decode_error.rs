@@ -56,7 +56,7 @@ impl DecodeError {
         let at = if node.is_empty_scalar() { key.unwrap_or(node.location()) } else { node.location() };
         let fault = match &mut self.0.what {
             What::Missing(name) => Fault::new(at, format!("missing key `{name}`")),
-            What::Expected(expected) => unexpected(expected, node, at),
+            What::Expected(expected) => unexpected(expected, node, at, key.is_some()),
             What::Said(fault) => {
                 let mut fault = std::mem::replace(fault, Fault::new(at, ""));
                 if !fault.at.is_known() {
@@ -71,10 +71,11 @@ impl DecodeError {
     }
 }
 
-fn unexpected(expected: &str, node: &Node, at: Location) -> Fault {
+fn unexpected(expected: &str, node: &Node, at: Location, keyed: bool) -> Fault {
     let fault = Fault::new(at, format!("expected {expected}, found {}", node.found()));
     match node.kind() {
-        _ if node.is_empty_scalar() => fault.hint("remove the key, or give it a value"),
+        _ if node.is_empty_scalar() && keyed => fault.hint("remove the key, or give it a value"),
+        _ if node.is_empty_scalar() => fault.hint("remove the entry, or give it a value"),
         Kind::Scalar { text, plain: true } if expected == BOOLEAN => match text.to_ascii_lowercase().as_str()
         {
             "yes" | "on" | "y" | "true" => fault.hint("write `true`"),
@@ -85,6 +86,12 @@ fn unexpected(expected: &str, node: &Node, at: Location) -> Fault {
             fault.hint("remove the quotes")
         }
         Kind::Scalar { text, .. } if expected == LIST => fault.hint(format!("a list of one: `[{text}]`")),
+        Kind::Scalar { text, .. } if expected == NETWORK => match text.parse::<std::net::IpAddr>() {
+            Ok(address) => {
+                fault.hint(format!("one address: `{address}/{}`", if address.is_ipv4() { 32 } else { 128 }))
+            }
+            Err(_) => fault,
+        },
         Kind::Mapping(_) if expected == LIST => fault.hint("every list entry begins with `- `"),
         _ => fault,
     }
@@ -92,6 +99,7 @@ fn unexpected(expected: &str, node: &Node, at: Location) -> Fault {
 
 const BOOLEAN: &str = "`true` or `false`";
 const LIST: &str = "a list";
+const NETWORK: &str = "an address block such as `10.0.0.0/8` or `fd00::/8`";
 
 /// What serde's own visitors expect, in the operator's words.
 fn in_plain_words(expected: &str) -> String {
@@ -108,7 +116,7 @@ fn in_plain_words(expected: &str) -> String {
         "unit" => "nothing",
         "socket address" => "an address and port such as `0.0.0.0:8443` or `[::]:8443`",
         "IP address" | "IPv4 address" | "IPv6 address" => "an IP address",
-        "IPv4 or IPv6 network address" => "an address block such as `10.0.0.0/8` or `fd00::/8`",
+        "IPv4 or IPv6 network address" => NETWORK,
         other if other.starts_with("struct ") || other.starts_with("tuple ") => "a mapping",
         other => other,
     };

@@ -21,6 +21,7 @@ use crate::upstream::Upstream;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The version of this language. Always 1.
+    #[schemars(range(min = 1, max = 1))]
     pub version: Located<u32>,
     /// Further files, as globs relative to this file. An included file may hold `issuers`, `chains`, `upstreams` and
     /// `routes`; a name defined twice is an error. A glob that matches no file is an error unless it has a wildcard.

@@ -53,17 +53,19 @@ pub(crate) fn merge(
     facts: &mut Facts,
 ) -> Vec<String> {
     let mut globs = Vec::new();
-    let mut seen = BTreeSet::new();
+    // The same file under two names is one file.
+    let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let mut seen: BTreeSet<PathBuf> = main.map(real).into_iter().collect();
     let mut bytes = 0;
     for written in &config.include.clone() {
         let glob = joined(base, written);
         let paths = matching(&glob, written, report);
         globs.push(glob);
         for path in paths {
-            if main == Some(path.as_path()) || !seen.insert(path.clone()) {
+            if !seen.insert(real(&path)) {
                 continue;
             }
-            if seen.len() > FILES_MAX {
+            if seen.len() > FILES_MAX + 1 {
                 report.error(written.at, format!("more than {FILES_MAX} included files"));
                 return globs;
             }

@@ -19,6 +19,7 @@ pub mod node;
 pub mod parse;
 mod parse_hint;
 mod pattern;
+mod reader;
 pub mod reference;
 pub mod report;
 pub mod route;

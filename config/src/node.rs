@@ -35,6 +35,11 @@ pub(crate) fn hand_over(node: Node) {
     HANDED.set(Some(node));
 }
 
+/// Takes the tree that was handed over, if any.
+pub(crate) fn take_handed() -> Option<Node> {
+    HANDED.take()
+}
+
 /// A part of a file as written. Cheap to clone.
 #[derive(Clone)]
 pub struct Node(Arc<Inner>);
@@ -99,6 +104,11 @@ impl Node {
             Kind::Scalar { text, .. } => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether this is a scalar in quotes, or a block scalar.
+    pub fn is_quoted(&self) -> bool {
+        matches!(self.0.kind, Kind::Scalar { plain: false, .. })
     }
 
     /// Reads the node as `name: settings`, or as a bare `name` without settings. Anything else is reported.
@@ -263,7 +273,7 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<Node, D::Error> {
-        match HANDED.take() {
+        match take_handed() {
             Some(node) => Ok(node),
             None => deserializer.deserialize_any(self),
         }

@@ -119,7 +119,9 @@ impl Builder<'_> {
             Event::Scalar(text, style, anchor, tag) => {
                 self.refuse_tag(tag.is_some(), span);
                 let plain = style == ScalarStyle::Plain;
-                let node = scalar(at, text.into_owned(), plain, self.secrets);
+                // The parser says `~` where nothing is written; to us that is not the same.
+                let text = if plain && span.is_empty() { String::new() } else { text.into_owned() };
+                let node = scalar(at, text, plain, self.secrets);
                 self.finish(node, anchor);
             }
             Event::SequenceStart(_, anchor, tag) => {
@@ -176,7 +178,7 @@ impl Builder<'_> {
         let rest = span.end.byte_offset().and_then(|from| self.text.get(from..)).unwrap_or_default();
         let word = format!("*{name}{}", parse_hint::rest_of_value(rest));
         let hint = format!("a value that begins with `*` must be quoted: \"{word}\"");
-        self.error(at, format!("unknown alias `*{name}`"), &[&hint]);
+        self.error(at, format!("no `&{name}` comes before the alias `*{name}`"), &[&hint]);
         let node = scalar(at, String::new(), false, self.secrets);
         self.finish(node, 0);
     }

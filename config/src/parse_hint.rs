@@ -73,13 +73,17 @@ pub(crate) fn explain(error: &ScanError, text: &str, at: Location) -> (String, V
     (message.to_owned(), hint.into_iter().collect())
 }
 
-/// The trap of `{ match: GET /v1/{id} }`: inside brackets, a bracket in a value must be quoted.
+/// The trap of `{ match: GET /v1/{id} }`: inside brackets, a bracket in a value must be quoted. At the beginning of a
+/// line it is rather a bracket above that was not closed.
 fn flow_hint(line: &str, at: Location) -> Option<String> {
-    let before: Vec<char> = line.chars().take(at.column.saturating_sub(1) as usize).collect();
-    let text: String = before.iter().collect();
-    let start = text.rfind(": ").map(|i| i + 2).or_else(|| text.rfind(['[', ',']).map(|i| i + 1));
-    let value = start.and_then(|start| line.get(start..)).map(|value| word_with_brackets(value.trim_start()));
+    let before: String = line.chars().take(at.column.saturating_sub(1) as usize).collect();
+    if before.trim().is_empty() {
+        return Some("a `{` or `[` above is not closed".to_owned());
+    }
     let general = "inside { } and [ ] a value that contains { } [ ] or , must be quoted";
+    let after = |sign: &str| before.rfind(sign).map(|index| index + sign.len());
+    let start = [": ", "[", ", ", "{ "].into_iter().filter_map(after).max();
+    let value = start.and_then(|start| line.get(start..)).map(|value| word_with_brackets(value.trim_start()));
     Some(match value {
         Some(value) if value.contains(['{', '[']) && !value.starts_with(['{', '[', '"', '\'']) => {
             format!("{general}: \"{value}\"")

@@ -243,6 +243,9 @@ pub(crate) fn address(text: &str, at: Location) -> Result<String, Fault> {
     if name.contains('*') {
         return Err(fault(format!("`{text}` is not a target")).hint("a target is one host"));
     }
+    if name.contains(':') && !name.starts_with('[') {
+        return Err(fault(format!("`{text}` is not a target")).hint(shape));
+    }
     Ok(format!("{}:{number}", host(name, at)?))
 }
 

@@ -90,6 +90,7 @@ pub struct Share {
     /// The upstream's name.
     pub upstream: Located<String>,
     /// Its share, 0 to 1000; 0 gets nothing.
+    #[schemars(range(max = 1000))]
     pub weight: u32,
 }
 
@@ -111,6 +112,7 @@ pub struct Redirect {
 pub struct Respond {
     /// The status, 200 to 599. Default: 200.
     #[serde(default = "ok")]
+    #[schemars(range(min = 200, max = 599))]
     pub status: Located<u16>,
     /// The body. Default: empty.
     #[serde(default)]
@@ -154,6 +156,7 @@ impl Default for Timeouts {
 pub struct Retry {
     /// Tries after the first, 1 or 2. Default: 1.
     #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 2))]
     pub attempts: Located<u32>,
     /// When: `connect` (no connection), `reset` (the connection broke before a response), or a status from 500 to 599, as
     /// a string. Default: [connect].

@@ -51,3 +51,22 @@ fn required<'a>(schema: &'a Value, definitions: &'a Map<String, Value>) -> Optio
     let schema = target.and_then(|name| definitions.get(name)).unwrap_or(schema);
     schema.get("required").and_then(Value::as_array).filter(|names| !names.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_take_the_place_of_the_entry() {
+        let free: Schema = schemars::json_schema!({ "type": "object" });
+        let strict: Schema = schemars::json_schema!({ "type": "object", "required": ["x"] });
+        let schema = schema(|_| vec![("free", free), ("strict", strict)]);
+        let entry = &schema["$defs"][FILTER_ENTRY]["oneOf"];
+        assert_eq!(entry[0], json!({ "enum": ["free"] }));
+        assert_eq!(entry[1]["required"], json!(["free"]));
+        assert_eq!(entry[2]["required"], json!(["strict"]));
+        assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+        assert_eq!(schema["additionalProperties"], false);
+        assert_eq!(schema["$defs"]["Limits"]["properties"]["head_bytes"]["default"], "60KiB");
+    }
+}

@@ -112,6 +112,7 @@ pub struct Ejection {
     #[serde(rename = "for")]
     pub period: Timespan,
     /// The most targets left out at a time, in percent of all. Default: 50.
+    #[schemars(range(max = 100))]
     pub max_percent: u32,
 }
 

@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use crate::check::Facts;
 use crate::file::Config;
 use crate::listener::{Limits, Listener};
-use crate::located::{Located, Location};
+use crate::located::Located;
 use crate::report::Report;
 
 pub(super) fn check(config: &Config, facts: &Facts, report: &mut Report) {
-    if facts.listeners.all.is_empty() && facts.is_sound(Location::NOWHERE) {
+    if facts.lack_listeners() {
         report
             .error(config.version.at, "no listener: nothing would be served")
             .hint("write `listeners: { public: { address: 0.0.0.0:8080 } }`");
@@ -103,7 +103,7 @@ fn check_addresses(config: &Config, report: &mut Report) {
     let admin = config.admin.iter().map(|admin| ("admin", &admin.address));
     for (name, address) in listeners.chain(admin).filter(|(_, address)| address.port() != 0) {
         if let Some(first) = taken.insert(address.value, name) {
-            report.error(address.at, format!("`{}` and `{name}` have the same address", first));
+            report.error(address.at, format!("`{first}` and `{name}` have the same address"));
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::located::{Located, Named};
 use crate::pattern;
 use crate::route::{Match, ValueMatch};
-use crate::text_or_map::{Parts, TextOrMap};
+use crate::text_or_map::{Parts, TextOrMap, Written};
 
 /// The map form of `match`, as written.
 #[derive(Deserialize, JsonSchema)]
@@ -20,17 +20,17 @@ use crate::text_or_map::{Parts, TextOrMap};
 struct MatchParts {
     /// Methods, in upper case; `GET` includes `HEAD`. Default: all.
     #[serde(default)]
-    methods: Vec<Located<String>>,
+    methods: Vec<Located<Written>>,
     /// One host name, without port; `*.example.com` is every name below it. Default: every host.
     #[serde(default)]
-    host: Option<Located<String>>,
+    host: Option<Located<Written>>,
     /// Several host names, instead of `host`.
     #[serde(default)]
-    hosts: Option<Located<Vec<Located<String>>>>,
+    hosts: Option<Located<Vec<Located<Written>>>>,
     /// The path: literal segments, `{name}` for one segment, `{**name}` last for all the rest, even empty. Default:
     /// every path.
     #[serde(default)]
-    path: Option<Located<String>>,
+    path: Option<Located<Written>>,
     /// Instead of `path`: a regular expression that must match the whole path.
     #[serde(default)]
     path_regex: Option<Located<String>>,
@@ -50,7 +50,7 @@ impl MatchParts {
     fn check(self) -> Result<Match, Fault> {
         let mut methods = Vec::with_capacity(self.methods.len());
         for name in &self.methods {
-            methods.push(pattern::method(name, name.at)?);
+            methods.push(pattern::method(&name.text, name.start())?);
         }
         let written = match (self.host, self.hosts) {
             (Some(_), Some(hosts)) => {
@@ -63,7 +63,7 @@ impl MatchParts {
         };
         let mut hosts = Vec::with_capacity(written.len());
         for host in written {
-            hosts.push(Located::new(pattern::host(&host, host.at)?, host.at));
+            hosts.push(Located::new(pattern::host(&host.text, host.start())?, host.at));
         }
         if let Some(first) = hosts.first() {
             pattern::check_hosts(&hosts, first.at)?;
@@ -72,14 +72,15 @@ impl MatchParts {
             return Err(Fault::new(regex.at, "both `path` and `path_regex`").hint("write one of them"));
         }
         if let Some(path) = &self.path {
-            pattern::path(path, path.at)?;
+            pattern::path(&path.text, path.start())?;
         }
         for (name, _) in self.headers.iter() {
             if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
                 return Err(Fault::new(name.at, format!("`{}` is not a header name", name.value)));
             }
         }
-        let (path, path_regex, headers, query) = (self.path, self.path_regex, self.headers, self.query);
+        let path = self.path.map(Located::into_text);
+        let (path_regex, headers, query) = (self.path_regex, self.headers, self.query);
         Ok(Match { methods, hosts, path, path_regex, headers, query })
     }
 }
@@ -90,7 +91,8 @@ impl<'de> Deserialize<'de> for Match {
         match written.value {
             TextOrMap::Map(parts) => parts.check().map_err(D::Error::custom),
             TextOrMap::Text(text) => {
-                let line = pattern::line(&text, written.at).map_err(D::Error::custom)?;
+                let text = Located::new(text, written.at);
+                let line = pattern::line(&text.text, text.start()).map_err(D::Error::custom)?;
                 let (methods, hosts, path) = (line.methods, line.hosts, Some(line.path));
                 Ok(Match { methods, hosts, path, ..Match::default() })
             }

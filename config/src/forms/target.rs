@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use crate::fault::Fault;
 use crate::located::Located;
 use crate::pattern;
-use crate::text_or_map::{Parts, TextOrMap};
+use crate::text_or_map::{Parts, TextOrMap, Written};
 use crate::upstream::Target;
 
 const WEIGHT_MAX: u32 = 1000;
@@ -19,7 +19,7 @@ const WEIGHT_MAX: u32 = 1000;
 #[serde(deny_unknown_fields)]
 struct Weighted {
     /// `host:port`; IPv6 in brackets.
-    address: Located<String>,
+    address: Located<Written>,
     /// Its share among the targets, 1 to 1000. Default: 1.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 1000))]
@@ -46,7 +46,7 @@ impl<'de> Deserialize<'de> for Target {
             let message = format!("a weight is 1 to {WEIGHT_MAX}, found `{}`", weight.value);
             return Err(D::Error::custom(Fault::new(weight.at, message)));
         }
-        let address = pattern::address(&address, address.at).map_err(D::Error::custom)?;
+        let address = pattern::address(&address.text, address.start()).map_err(D::Error::custom)?;
         Ok(Target { address, weight: weight.value })
     }
 }

@@ -27,7 +27,7 @@ impl Parts for Condition {
 impl<'de> Deserialize<'de> for ValueMatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match TextOrMap::<Condition>::deserialize(deserializer)? {
-            TextOrMap::Text(text) => Ok(ValueMatch::Exact(text)),
+            TextOrMap::Text(written) => Ok(ValueMatch::Exact(written.text)),
             TextOrMap::Map(Condition { regex: Some(regex), present: None }) => Ok(ValueMatch::Regex(regex)),
             TextOrMap::Map(Condition { regex: None, present: Some(present) }) => {
                 Ok(ValueMatch::Present(present))
