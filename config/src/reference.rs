@@ -14,7 +14,7 @@ pub fn reference(schema: &Value) -> String {
     let definitions = schema.get("$defs").and_then(Value::as_object).unwrap_or(&empty);
     let mut book = Book { definitions, text: String::new(), queue: Vec::new(), seen: BTreeSet::new() };
     book.text
-        .push_str("# Reference of routes.yaml\n\nMade from the types by `sallyport schema --markdown`.\n");
+        .push_str("# Reference of routes.yaml\n\nMade from the types that read the file; do not edit.\n");
     book.section("The file", schema);
     let mut next = 0;
     while let Some(name) = book.queue.get(next).cloned() {
@@ -52,6 +52,10 @@ impl Book<'_> {
     fn body(&mut self, schema: &Value) {
         if schema.get("properties").is_some() {
             self.table(schema);
+        }
+        if schema.get("enum").is_some() {
+            let values = self.kind(schema);
+            let _ = write!(self.text, "\nOne of {values}.\n");
         }
         let forms = schema.get("oneOf").or_else(|| schema.get("anyOf")).and_then(Value::as_array);
         for form in forms.into_iter().flatten() {
@@ -237,6 +241,7 @@ mod tests {
         let text = all();
         assert!(text.contains("| `address` | string | required |"), "{text}");
         assert!(text.contains("| `head_timeout` | [Timespan](#timespan) | `10s` |"), "{text}");
+        assert!(text.contains("One of `RS256`, `RS384`,"), "{text}");
         assert!(text.contains("### `delay`\n\nDelays every request.\n"), "{text}");
         assert!(text.contains("`METHOD[|METHOD...] [host]/path`"), "{text}");
     }
