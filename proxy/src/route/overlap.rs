@@ -90,7 +90,9 @@ fn hidden(entry: &Entry, other: &Entry, host: &Host, report: &mut Report) {
         (Host::Any, _) | (_, 1) => String::new(),
         (host, _) => format!(" for `{host}`"),
     };
-    report
-        .warning(entry.at, format!("no request reaches this route{of_host}: the one at {place} takes it"))
-        .hint("put the narrower route first, or make it more specific");
+    let hint = match (&entry.pattern, &other.pattern) {
+        (Pattern::Regex(_), Pattern::Segments { .. }) => "a path for everything comes before regular expressions",
+        _ => "put the narrower route first, or make it more specific",
+    };
+    report.warning(entry.at, format!("no request reaches this route{of_host}: the one at {place} takes it")).hint(hint);
 }

@@ -1,0 +1,27 @@
+//! Who asks: what a filter of stage `Identity` has established.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// A verified identity. Shared between requests that carry the same credentials.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The `issuers` name of a JWT, or the name of the `api_key` filter's key set.
+    pub issuer: Arc<str>,
+    /// The subject: `sub` of a JWT, or the name of an API key. Used in logs and as a rate-limit key.
+    pub subject: Arc<str>,
+    /// All claims, an object; empty for an API key without any.
+    pub claims: Value,
+}
+
+impl Identity {
+    /// A claim by its dotted path, `realm_access.roles` for instance. A name that itself contains dots wins over
+    /// the path.
+    pub fn claim(&self, path: &str) -> Option<&Value> {
+        if let Some(value) = self.claims.get(path) {
+            return Some(value);
+        }
+        path.split('.').try_fold(&self.claims, |value, name| value.get(name))
+    }
+}

@@ -1,0 +1,29 @@
+//! The process log: lines on standard error, for people. Exchanges have a log of their own.
+
+use log::{LevelFilter, Log, Metadata, Record};
+
+struct Stderr;
+
+/// Starts the log. `SALLYPORT_LOG` sets the level: error, warn, info (default), debug, trace.
+pub(super) fn start() {
+    let level = std::env::var("SALLYPORT_LOG").ok().and_then(|level| level.parse().ok());
+    log::set_max_level(level.unwrap_or(LevelFilter::Info));
+    // It fails only if there is a logger already, and this is the only place that sets one.
+    let _ = log::set_logger(&Stderr);
+}
+
+impl Log for Stderr {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        // Pingora reports every broken connection as an error; the access log has those, with their exchange.
+        let ours = metadata.target().starts_with("sallyport");
+        metadata.level() <= log::max_level() && (ours || log::max_level() >= LevelFilter::Debug)
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            eprintln!("{:5} {}", record.level().as_str().to_ascii_lowercase(), record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,209 @@
+//! The services behind the demo's edge: batches, files, results. Small, but they do what they say.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Method, StatusCode};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_error::{Error, ErrorType, OrErr, Result};
+use pingora_http::ResponseHeader;
+use serde_json::{Value, json};
+use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// Which service answers on a socket.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Service {
+    Batches,
+    Files,
+    Results,
+}
+
+/// The addresses in routes.yaml and who answers there.
+pub(super) const ADDRESSES: [(&str, Service); 4] = [
+    ("127.0.0.1:9101", Service::Batches),
+    ("127.0.0.1:9102", Service::Batches),
+    ("127.0.0.1:9201", Service::Files),
+    ("127.0.0.1:9301", Service::Results),
+];
+
+const CHUNK_BYTES: usize = 64 * 1024;
+const BATCH_BYTES_MAX: usize = 64 * 1024;
+
+/// What the services share.
+pub(super) struct Platform {
+    uploads: PathBuf,
+    batches: Mutex<BTreeMap<u64, Batch>>,
+}
+
+struct Batch {
+    owner: String,
+    title: String,
+}
+
+impl Platform {
+    /// A platform without batches that keeps uploads in this folder.
+    pub(super) fn new(uploads: PathBuf) -> Result<Arc<Platform>, String> {
+        Ok(Arc::new(Platform { uploads, batches: Mutex::default() }))
+    }
+}
+
+/// Answers on this socket until the process ends.
+pub(super) async fn serve(socket: TcpListener, platform: Arc<Platform>, service: Service) {
+    while let Ok((tcp, _)) = socket.accept().await {
+        let platform = platform.clone();
+        tokio::spawn(async move {
+            // A broken connection is the edge's affair, and it will tell.
+            let _ = connection(Stream::from(tcp), &platform, service).await;
+        });
+    }
+}
+
+async fn connection(stream: Stream, platform: &Platform, service: Service) -> Result<()> {
+    let mut stream: pingora_core::protocols::Stream = Box::new(stream);
+    loop {
+        let mut session = ServerSession::new_http1(stream);
+        session.set_keepalive(Some(60));
+        if !session.read_request().await? {
+            return Ok(());
+        }
+        if session.req_header().uri.path() == "/healthz" {
+            answer(&mut session, StatusCode::OK, &json!({ "ok": true })).await?;
+        } else {
+            match service {
+                Service::Batches => batches(&mut session, platform).await?,
+                Service::Files => files(&mut session, platform).await?,
+                Service::Results => results(&mut session).await?,
+            }
+        }
+        match session.finish().await? {
+            Some(reusable) => (stream, _) = reusable.into_parts(),
+            None => return Ok(()),
+        }
+    }
+}
+
+async fn batches(session: &mut ServerSession, platform: &Platform) -> Result<()> {
+    let head = session.req_header();
+    let (method, path, owner) = (head.method.clone(), head.uri.path().to_owned(), user(session));
+    if method == Method::POST {
+        let body = read_body(session).await?;
+        let title = serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("title")?.as_str()?.to_owned()));
+        let Some(title) = title else {
+            return answer(session, StatusCode::BAD_REQUEST, &json!({ "error": "a batch needs a `title`" })).await;
+        };
+        let created = {
+            let mut batches = platform.batches.lock().unwrap_or_else(PoisonError::into_inner);
+            let id = batches.len() as u64 + 1;
+            let created = json!({ "id": id, "owner": &owner, "title": &title });
+            batches.insert(id, Batch { owner, title });
+            created
+        };
+        return answer(session, StatusCode::CREATED, &created).await;
+    }
+    let found = {
+        let batches = platform.batches.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = batches.iter().filter(|(_, batch)| batch.owner == owner);
+        let own = own.map(|(id, batch)| json!({ "id": id, "owner": batch.owner, "title": batch.title }));
+        match path.strip_prefix("/v1/batches/") {
+            None => Some(json!({ "batches": own.collect::<Vec<_>>() })),
+            Some(id) => own.into_iter().find(|batch| batch["id"].to_string() == id),
+        }
+    };
+    match found {
+        Some(found) => answer(session, StatusCode::OK, &found).await,
+        None => answer(session, StatusCode::NOT_FOUND, &json!({ "error": "no such batch" })).await,
+    }
+}
+
+async fn files(session: &mut ServerSession, platform: &Platform) -> Result<()> {
+    let head = session.req_header();
+    let (method, path) = (head.method.clone(), head.uri.path().to_owned());
+    let Some(place) = place(&platform.uploads, &user(session), &path) else {
+        return answer(session, StatusCode::BAD_REQUEST, &json!({ "error": "not a file's name" })).await;
+    };
+    if method == Method::PUT {
+        if let Some(folder) = place.parent() {
+            tokio::fs::create_dir_all(folder).await.or_err(ErrorType::FileCreateError, "a folder for uploads")?;
+        }
+        let mut file = File::create(&place).await.or_err(ErrorType::FileCreateError, "an upload")?;
+        let mut bytes = 0;
+        while let Some(chunk) = session.read_request_body().await? {
+            bytes += chunk.len();
+            file.write_all(&chunk).await.or_err(ErrorType::FileWriteError, "an upload")?;
+        }
+        file.flush().await.or_err(ErrorType::FileWriteError, "an upload")?;
+        return answer(session, StatusCode::CREATED, &json!({ "bytes": bytes })).await;
+    }
+    match File::open(&place).await {
+        Ok(file) => download(session, file).await,
+        Err(_) => answer(session, StatusCode::NOT_FOUND, &json!({ "error": "no such file" })).await,
+    }
+}
+
+async fn download(session: &mut ServerSession, mut file: File) -> Result<()> {
+    let length = file.metadata().await.or_err(ErrorType::FileReadError, "a download")?.len();
+    let mut head = ResponseHeader::build(StatusCode::OK, Some(3))?;
+    head.insert_header(CONTENT_TYPE, "application/octet-stream")?;
+    head.insert_header(CONTENT_LENGTH, length)?;
+    session.write_response_header(Box::new(head)).await?;
+    let mut left = length;
+    while left > 0 {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let read = file.read(&mut chunk).await.or_err(ErrorType::FileReadError, "a download")?;
+        if read == 0 {
+            return Err(Error::explain(ErrorType::FileReadError, "the file became shorter"));
+        }
+        chunk.truncate(read);
+        left = left.saturating_sub(read as u64);
+        session.write_response_body(Bytes::from(chunk), left == 0).await?;
+    }
+    Ok(())
+}
+
+/// Marks of a batch: made up from its name, but always the same for it.
+async fn results(session: &mut ServerSession) -> Result<()> {
+    let batch = session.req_header().uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+    let sum: u32 = batch.bytes().map(u32::from).sum();
+    let results = json!({ "batch": batch, "essays": sum % 40 + 1, "mean_mark": f64::from(sum % 50) / 10.0 + 5.0 });
+    answer(session, StatusCode::OK, &results).await
+}
+
+/// Where a user's file is. The edge has made the path canonical; a service looks all the same.
+fn place(uploads: &Path, user: &str, path: &str) -> Option<PathBuf> {
+    let name = Path::new(path.strip_prefix("/v1/files/")?);
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    let inside = !name.as_os_str().is_empty() && name.components().all(plain);
+    let safe = user.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') && !user.is_empty();
+    (inside && safe).then(|| uploads.join(user).join(name))
+}
+
+/// Who asks: the edge has checked it, and nobody else can set this header.
+fn user(session: &ServerSession) -> String {
+    String::from_utf8_lossy(session.get_header_bytes("x-user-id")).into_owned()
+}
+
+async fn read_body(session: &mut ServerSession) -> Result<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = session.read_request_body().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > BATCH_BYTES_MAX {
+            return Error::e_explain(ErrorType::ReadError, "the body is too large for a batch");
+        }
+    }
+    Ok(body)
+}
+
+async fn answer(session: &mut ServerSession, status: StatusCode, body: &Value) -> Result<()> {
+    let body = format!("{body}\n");
+    let mut head = ResponseHeader::build(status, Some(3))?;
+    head.insert_header(CONTENT_TYPE, "application/json")?;
+    head.insert_header(CONTENT_LENGTH, body.len())?;
+    session.write_response_header(Box::new(head)).await?;
+    session.write_response_body(Bytes::from(body), true).await
+}

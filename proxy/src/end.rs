@@ -1,0 +1,157 @@
+//! The end of an exchange: filters are told, metrics counted, the access log written.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{StatusCode, Version};
+use pingora_error::Error;
+use pingora_proxy::Session;
+use sallyport_filters::reply::ReplyBody;
+use sallyport_filters::{Exchange, Outcome, Reply};
+
+use crate::access_log::Line;
+use crate::begin;
+use crate::ctx::{Begun, Ctx};
+use crate::fault;
+use crate::listener::Conn;
+use crate::state::State;
+
+/// Ends an exchange. Runs once for each, whether it was answered, broken or refused.
+pub(crate) fn end(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx, state: &State) {
+    let Some(begun) = &mut ctx.begun else { return };
+    let took = begun.facts.started.elapsed();
+    let status = session.response_written().map(|head| head.status);
+    let (chain, facts) = begun.split();
+    chain.on_end(&mut Exchange::new(session.req_header_mut(), facts), &Outcome { status, took });
+    let metrics = begun.route().map_or(&begun.plan.unrouted, |route| &route.metrics);
+    metrics.observe(status.map(|status| status.as_u16()), took, ctx.request_body.bytes, ctx.response_body.bytes);
+    count_upstream(ctx, error, state);
+    if let Some(problem) = ctx.problem {
+        state.metrics.problems.with_label_values(&[problem.slug()]).inc();
+    }
+    if state.access_log.is_on() {
+        log(session, error, ctx, took, status, state);
+    }
+    // A connection goes back to the pool without a limit on it.
+    ctx.outbound.pace = None;
+}
+
+fn count_upstream(ctx: &Ctx, error: Option<&Error>, state: &State) {
+    let Some(upstream) = &ctx.outbound.upstream else { return };
+    let outcome = match (ctx.outbound.responded, error) {
+        _ if ctx.outbound.picked.is_none() => "unavailable",
+        (Some(_), None) if ctx.outbound.server_error => "server_error",
+        (Some(_), None) => "ok",
+        (None, None) => return,
+        (_, Some(error)) => fault::outcome(error),
+    };
+    state.metrics.upstream_outcomes.with_label_values(&[upstream.name(), outcome]).inc();
+    if ctx.outbound.retries > 0 {
+        let retries = state.metrics.upstream_retries.with_label_values(&[upstream.name()]);
+        retries.inc_by(u64::from(ctx.outbound.retries));
+    }
+}
+
+fn log(
+    session: &Session,
+    error: Option<&Error>,
+    ctx: &Ctx,
+    took: Duration,
+    status: Option<StatusCode>,
+    state: &State,
+) {
+    let Some(begun) = &ctx.begun else { return };
+    let head = session.req_header();
+    let reason = error.map(reason);
+    state.access_log.write(&Line {
+        time: seconds(begun.facts.started_at),
+        request_id: begun.facts.request_id.to_str().unwrap_or_default(),
+        trace_id: begun.trace.id(),
+        listener: &begun.conn.listener.name,
+        client: begun.facts.client,
+        method: head.method.as_str(),
+        host: &begin::host(head),
+        path: head.uri.path(),
+        protocol: protocol(head.version),
+        route: begun.route().map(|route| &*route.facts.name),
+        subject: begun.facts.identity.as_ref().map(|identity| &*identity.subject),
+        status: status.map(|status| status.as_u16()),
+        problem: ctx.problem.map(|problem| problem.slug()),
+        upstream: ctx.outbound.upstream.as_ref().map(|upstream| &**upstream.name()),
+        target: ctx.outbound.picked.as_ref().map(|picked| picked.address()),
+        retries: ctx.outbound.retries,
+        received_bytes: ctx.request_body.bytes,
+        sent_bytes: ctx.response_body.bytes,
+        took_ms: millis(took),
+        upstream_ms: ctx.outbound.responded.map(|at| millis(since(begun, at))),
+        error: ctx.error.as_deref().or(reason.as_deref()),
+    });
+}
+
+/// A request whose head was refused before it became an exchange.
+pub(crate) fn refused_head(state: &State, conn: &Conn, reply: &Reply, request_id: &str, sent_bytes: usize) {
+    let problem = match &reply.body {
+        ReplyBody::Problem(problem) => Some(problem),
+        _ => None,
+    };
+    let sent_bytes = sent_bytes as u64;
+    state.plan.load().unrouted.observe(Some(reply.status.as_u16()), Duration::ZERO, 0, sent_bytes);
+    if let Some(problem) = problem {
+        state.metrics.problems.with_label_values(&[problem.kind.slug()]).inc();
+    }
+    state.access_log.write(&Line {
+        time: seconds(SystemTime::now()),
+        request_id,
+        trace_id: "",
+        listener: &conn.listener.name,
+        client: client(conn.peer),
+        method: "",
+        host: "",
+        path: "",
+        protocol: protocol(Version::HTTP_11),
+        route: None,
+        subject: None,
+        status: Some(reply.status.as_u16()),
+        problem: problem.map(|problem| problem.kind.slug()),
+        upstream: None,
+        target: None,
+        retries: 0,
+        received_bytes: 0,
+        sent_bytes,
+        took_ms: 0.0,
+        upstream_ms: None,
+        error: problem.map(|problem| &*problem.detail),
+    });
+}
+
+fn client(peer: SocketAddr) -> std::net::IpAddr {
+    peer.ip().to_canonical()
+}
+
+/// What Pingora says went wrong. Its contexts name peers and causes, never headers or bodies.
+fn reason(error: &Error) -> String {
+    match &error.context {
+        Some(context) => format!("{}: {}: {}", error.esource().as_str(), error.etype().as_str(), context.as_str()),
+        None => format!("{}: {}", error.esource().as_str(), error.etype().as_str()),
+    }
+}
+
+fn since(begun: &Begun, at: Instant) -> Duration {
+    at.saturating_duration_since(begun.facts.started)
+}
+
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| (since.as_secs_f64() * 1e6).round() / 1e6)
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
+}

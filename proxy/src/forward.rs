@@ -1,0 +1,169 @@
+//! The request as the upstream gets it, and the tries it takes.
+
+use std::fmt::Write as _;
+use std::time::Instant;
+
+use http::header::{FORWARDED, HOST};
+use http::{HeaderName, HeaderValue, Version};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use sallyport_filters::{Exchange, Fault, ProblemKind};
+
+use crate::ctx::{Begun, Ctx};
+use crate::fault;
+use crate::trace::{TRACEPARENT, TRACESTATE};
+use crate::upstream::Observation;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Picks a target for this try.
+pub(crate) fn pick(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let now = Instant::now();
+    let (Some(begun), Some(upstream)) = (&ctx.begun, ctx.outbound.upstream.clone()) else {
+        return fail(ctx, Fault::new(ProblemKind::Internal, "no upstream was chosen"));
+    };
+    let Some(route) = begun.route() else {
+        return fail(ctx, Fault::new(ProblemKind::Internal, "no route was chosen"));
+    };
+    if ctx.outbound.tried.is_empty() {
+        upstream.note_request(now);
+    }
+    match upstream.pick(&ctx.outbound.tried, now) {
+        Ok(picked) => {
+            let peer = upstream.peer(&picked, &route.timeouts);
+            if !ctx.outbound.tried.is_empty() {
+                ctx.outbound.retries += 1;
+            }
+            ctx.outbound.tried.push(picked.address());
+            ctx.outbound.picked = Some(picked);
+            ctx.outbound.counted = false;
+            Ok(peer)
+        }
+        Err(error) => fail(ctx, fault::unpicked(error)),
+    }
+}
+
+/// Shapes the head for the upstream: where the request came from, its trace, its host, and what filters set.
+pub(crate) fn shape(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHeader) -> Result<()> {
+    let Some(begun) = &mut ctx.begun else {
+        return fail(ctx, Fault::new(ProblemKind::Internal, "the exchange has not begun"));
+    };
+    forwarded(head, begun)?;
+    if let (Some(upstream), Some(picked)) = (&ctx.outbound.upstream, &ctx.outbound.picked)
+        && let Some(host) = upstream.host(picked)
+    {
+        head.insert_header(HOST, host)?;
+    }
+    let (chain, facts) = begun.split();
+    let mut x = Exchange::new(session.req_header_mut(), facts);
+    if let Err(fault) = chain.on_upstream_request(&mut x, head) {
+        return fail(ctx, fault);
+    }
+    Ok(())
+}
+
+/// `X-Forwarded-*` and the trace. From an untrusted peer these were removed; a trusted peer's list goes on.
+fn forwarded(head: &mut RequestHeader, begun: &Begun) -> Result<()> {
+    let peer = begun.conn.peer.ip().to_canonical();
+    let mut list = String::with_capacity(48);
+    for value in head.headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
+        list.push_str(value);
+        list.push_str(", ");
+    }
+    // Writing to a string cannot fail.
+    let _ = write!(list, "{peer}");
+    if let Ok(list) = HeaderValue::from_str(&list) {
+        head.insert_header(X_FORWARDED_FOR, list)?;
+    }
+    if !head.headers.contains_key(X_FORWARDED_PROTO) {
+        let proto = if begun.facts.secure { "https" } else { "http" };
+        head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
+    }
+    if !head.headers.contains_key(X_FORWARDED_HOST) {
+        let host = match (head.headers.get(HOST), head.uri.authority()) {
+            (Some(host), _) => Some(host.clone()),
+            (None, Some(authority)) => HeaderValue::from_str(authority.as_str()).ok(),
+            (None, None) => None,
+        };
+        if let Some(host) = host {
+            head.insert_header(X_FORWARDED_HOST, host)?;
+        }
+    }
+    head.remove_header(&FORWARDED);
+    head.insert_header(TRACEPARENT, begun.trace.header())?;
+    if !begun.trace.continued {
+        head.remove_header(TRACESTATE);
+    }
+    Ok(())
+}
+
+/// Whether a response is worth another try instead: its status is one that the route names, and everything allows it.
+pub(crate) fn try_again(session: &Session, response: &ResponseHeader, ctx: &Ctx) -> bool {
+    let Some(retry) = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.retry.as_ref()) else {
+        return false;
+    };
+    retry.statuses.contains(&response.status.as_u16())
+        && session.req_header().method.is_idempotent()
+        && !session.retry_buffer_truncated()
+        && allowed(ctx)
+}
+
+/// Whether a failed try is followed by another. `connected` tells whether the request may have reached the target.
+pub(crate) fn retries(session: &Session, error: &Error, connected: bool, ctx: &Ctx) -> bool {
+    let Some(retry) = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.retry.as_ref()) else {
+        return false;
+    };
+    let wanted = if connected {
+        // Sent already: only what may be repeated is repeated (RFC 9110, section 9.2.2).
+        retry.reset
+            && session.req_header().method.is_idempotent()
+            && !session.retry_buffer_truncated()
+            && session.response_written().is_none()
+    } else {
+        retry.connect && fault::is_connect(error.etype())
+    };
+    wanted && allowed(ctx)
+}
+
+/// Attempts left, and the upstream's budget. Asked last: the budget counts the question as a retry.
+fn allowed(ctx: &Ctx) -> bool {
+    let attempts = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.retry.as_ref());
+    attempts.is_some_and(|retry| ctx.outbound.retries < retry.attempts)
+        && ctx.outbound.upstream.as_ref().is_some_and(|upstream| upstream.may_retry(Instant::now()))
+}
+
+/// Tells the upstream how this try went, once.
+pub(crate) fn observe(ctx: &mut Ctx, seen: Observation) {
+    if let (false, Some(upstream), Some(picked)) =
+        (ctx.outbound.counted, &ctx.outbound.upstream, &ctx.outbound.picked)
+    {
+        upstream.observe(picked, seen, Instant::now());
+        ctx.outbound.counted = true;
+    }
+}
+
+/// Puts a fault on its way to `fail_to_proxy`.
+pub(crate) fn fail<T>(ctx: &mut Ctx, fault: Fault) -> Result<T> {
+    ctx.error = Some(fault.reason.clone());
+    ctx.fault = Some(fault);
+    Err(Error::new(fault::OURS))
+}
+
+/// Whether the head belongs to a final response.
+pub(crate) fn is_final(response: &ResponseHeader) -> bool {
+    !response.status.is_informational() || response.version == Version::HTTP_2 && response.status == 101
+}
+
+/// An upstream error without a retry.
+pub(crate) fn try_again_error() -> Box<Error> {
+    let mut error = Error::new_up(fault::TRY_AGAIN);
+    error.set_retry(true);
+    error
+}
+
+/// The type Pingora gives an error that a limit of ours caused.
+pub(crate) const LATE: ErrorType = ErrorType::ReadTimedout;

@@ -1,0 +1,57 @@
+//! A configuration looked at without running it: what `check`, `explain` and `diff` tell an operator.
+
+mod diff;
+mod explain;
+mod strict;
+
+use std::path::Path;
+
+use sallyport_config::Report;
+use sallyport_filters::Registry;
+
+pub use diff::{Change, Difference, diff};
+pub use explain::{Explanation, Given, Looked};
+
+use crate::metrics::Metrics;
+use crate::plan::{Plan, Surroundings};
+
+/// A configuration that could be run.
+pub struct Inspection {
+    plan: Plan,
+}
+
+impl Inspection {
+    /// Loads a configuration as a start would, certificates and key files included, but opens no socket. The report has
+    /// the warnings.
+    ///
+    /// # Errors
+    /// The report of everything a start would refuse.
+    pub fn open(path: &Path, registry: &Registry) -> Result<(Inspection, Report), Report> {
+        let environment = |name: &str| std::env::var(name).ok();
+        let (loaded, mut report) = sallyport_config::load(path, &environment)?;
+        let Ok(metrics) = Metrics::new() else { return Err(report) };
+        let with = Surroundings { registry, metrics: &metrics, before: None };
+        let plan = Plan::build(loaded, &with, &mut report);
+        report.sort();
+        match plan {
+            Some(plan) => Ok((Inspection { plan }, report)),
+            None => Err(report),
+        }
+    }
+
+    /// What the security rules of `check --strict` have against the configuration, as warnings.
+    pub fn strict(&self, report: &mut Report) {
+        strict::judge(&self.plan, report);
+        report.sort();
+    }
+
+    /// How many routes, upstreams and chains there are, for a summary.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        (self.plan.routes.len(), self.plan.upstreams.len(), self.plan.loaded.config.chains.len())
+    }
+
+    /// What would become of a request.
+    pub fn explain(&self, given: &Given) -> Result<Explanation, String> {
+        explain::explain(&self.plan, given)
+    }
+}

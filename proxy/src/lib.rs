@@ -1,0 +1,41 @@
+//! The edge: listeners, the life of a request, upstreams, reload, and the operator's side.
+//!
+//! [`Edge`] starts one in a program of one's own; the binary `sallyport` is a thin command line around it. What a filter
+//! decides is in `sallyport-filters`, what `routes.yaml` may say in `sallyport-config`.
+
+// A request's way, in the order it goes it:
+mod listener;
+pub mod head;
+mod edge;
+mod ctx;
+mod begin;
+pub mod client_address;
+pub mod managed;
+pub mod path;
+mod trace;
+mod decide;
+pub mod route;
+mod forward;
+pub mod upstream;
+mod body;
+mod fault;
+mod reply;
+mod end;
+mod access_log;
+mod metrics;
+
+// What it goes by:
+mod plan;
+mod state;
+pub mod fetch;
+pub mod keys;
+
+// The operator's side:
+mod run;
+mod reload;
+mod watch;
+mod admin;
+pub mod inspect;
+
+pub use reload::ReloadError;
+pub use run::{Edge, Running, StartError};

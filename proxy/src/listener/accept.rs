@@ -1,0 +1,187 @@
+//! The accept loop: caps, TLS, and the choice between HTTP/1.1 and HTTP/2.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora_core::apps::ServerApp;
+use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
+use pingora_core::protocols::l4::stream::Stream as L4Stream;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{ALPN, GetProxyDigest, GetSocketDigest, SocketDigest, Stream};
+use pingora_http::ResponseHeader;
+use pingora_proxy::HttpProxy;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+use super::caps::{Place, Refused};
+use super::http2::Http2;
+use super::stream::Gathering;
+use super::{Conn, ListenerPlan, http1};
+use crate::client_address::is_trusted;
+use crate::edge::EdgeProxy;
+use crate::state::State;
+
+/// How long the loop rests when the process has no file descriptors left, so that it does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What serves the connections of every listener.
+#[derive(Clone)]
+pub(crate) struct Service {
+    /// Pingora's proxy with our phases; its connection pool is shared by all listeners.
+    pub(crate) proxy: Arc<HttpProxy<EdgeProxy>>,
+    /// The running plan, metrics, logs.
+    pub(crate) state: Arc<State>,
+}
+
+/// A listener that accepts: its socket's address, its settings, and the way to stop it.
+pub(crate) struct Bound {
+    pub(crate) address: SocketAddr,
+    /// Swapped on reload; connections keep what they were accepted with.
+    pub(crate) plan: Arc<ArcSwap<ListenerPlan>>,
+    stop: watch::Sender<bool>,
+}
+
+/// How connections end: `stop` asks them to finish, `kill` does not ask.
+#[derive(Clone)]
+pub(crate) struct Drain {
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) kill: watch::Receiver<bool>,
+    /// Dropped with the last connection, so that a drain knows when it is done.
+    pub(crate) alive: mpsc::Sender<()>,
+}
+
+impl Bound {
+    /// Binds the plan's address and begins to accept.
+    pub(crate) async fn start(plan: Arc<ListenerPlan>, service: Service, drain: Drain) -> io::Result<Bound> {
+        let socket = TcpListener::bind(plan.address).await?;
+        let address = socket.local_addr()?;
+        let plan = Arc::new(ArcSwap::new(plan));
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(accept(socket, plan.clone(), service, drain, stopped));
+        Ok(Bound { address, plan, stop })
+    }
+
+    /// Stops accepting. Connections that are open go on.
+    pub(crate) fn close(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
+async fn accept(
+    socket: TcpListener,
+    plan: Arc<ArcSwap<ListenerPlan>>,
+    service: Service,
+    drain: Drain,
+    mut closed: watch::Receiver<bool>,
+) {
+    let mut stop = drain.stop.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = closed.changed() => return,
+            _ = stop.changed() => return,
+        };
+        match accepted {
+            Ok((tcp, peer)) => {
+                let listener = plan.load_full();
+                match listener.caps.enter(peer.ip(), &listener.limits) {
+                    Ok(place) => spawn(tcp, peer, listener, place, &service, &drain),
+                    Err(cap) => refuse(tcp, cap, &listener, &service),
+                }
+            }
+            Err(error) => {
+                log::error!("listener {}: cannot accept: {error}", plan.load().name);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn refuse(tcp: TcpStream, cap: Refused, listener: &ListenerPlan, service: &Service) {
+    drop(tcp);
+    service.state.metrics.connections_refused.with_label_values(&[&*listener.name, cap.as_str()]).inc();
+}
+
+fn spawn(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<ListenerPlan>,
+    place: Place,
+    service: &Service,
+    drain: &Drain,
+) {
+    let (service, drain) = (service.clone(), drain.clone());
+    tokio::spawn(async move {
+        let _place = place;
+        let peer_trusted = is_trusted(peer.ip(), &listener.trusted);
+        let conn = Arc::new(Conn { listener, peer, peer_trusted });
+        let mut kill = drain.kill;
+        tokio::select! {
+            biased;
+            () = serve(tcp, conn, &service, drain.stop) => {}
+            _ = kill.wait_for(|kill| *kill) => {}
+        }
+        drop(drain.alive);
+    });
+}
+
+async fn serve(tcp: TcpStream, conn: Arc<Conn>, service: &Service, stop: watch::Receiver<bool>) {
+    let listener = conn.listener.clone();
+    let h2c = listener.h2c && listener.tls.is_none() && speaks_h2(&tcp, *listener.limits.head_timeout).await;
+    let Some(stream) = layers(tcp, &conn, &service.state).await else { return };
+    if h2c || stream.selected_alpn_proto() == Some(ALPN::H2) {
+        let app = Arc::new(Http2::new(service.proxy.clone(), &listener.limits));
+        ServerApp::process_new(&app, stream, &stop).await;
+    } else {
+        http1::serve(service, stream, &conn, stop).await;
+    }
+}
+
+/// Pingora's stream over a socket: digests that say who it is, TLS where the listener has it.
+async fn layers(tcp: TcpStream, conn: &Arc<Conn>, state: &State) -> Option<Stream> {
+    let _ = tcp.set_nodelay(true); // Without it small answers wait for an acknowledgement; with an error they only wait.
+    let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
+    let _ = digest.peer_addr.set(Some(PeerAddr::Inet(conn.peer)));
+    let mut stream = L4Stream::from(tcp);
+    stream.set_socket_digest(digest);
+    let about = ResponseHeader::build(200, Some(0)).ok()?;
+    stream.set_proxy_digest(ProxyDigest::new(Box::new(about), Some(Box::new(conn.clone()))));
+    let Some(tls) = &conn.listener.tls else { return Some(Box::new(Gathering::new(stream))) };
+    let handshake = tls.acceptor.tls_handshake(stream);
+    match tokio::time::timeout(*conn.listener.limits.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => Some(Box::new(Gathering::new(stream))),
+        Ok(Err(error)) => {
+            log::debug!("TLS handshake with {} failed: {error}", conn.peer);
+            state.metrics.handshakes_failed.with_label_values(&[&*conn.listener.name]).inc();
+            None
+        }
+        Err(_) => {
+            state.metrics.handshakes_failed.with_label_values(&[&*conn.listener.name]).inc();
+            None
+        }
+    }
+}
+
+/// Whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). The bytes stay in the socket.
+async fn speaks_h2(tcp: &TcpStream, patience: Duration) -> bool {
+    let mut seen = [0; PREFACE.len()];
+    let look = async {
+        loop {
+            let count = tcp.peek(&mut seen).await.ok()?;
+            if count == 0 || seen[..count] != PREFACE[..count] {
+                return Some(false);
+            }
+            if count == PREFACE.len() {
+                return Some(true);
+            }
+            // The beginning of a preface: rare enough to look again a little later rather than spin.
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    matches!(tokio::time::timeout(patience, look).await, Ok(Some(true)))
+}

@@ -1,0 +1,80 @@
+//! Where connections come in: settings of a listener, its counters, and what is known of one connection.
+//!
+//! Accepting is in `accept`, HTTP/1.1 framing in `http1`, HTTP/2 in `http2`, certificates in `tls`. Nothing here knows
+//! routes or filters. Why there is no Pingora `Server` underneath: docs/decisions/0002-own-accept-loop.md.
+
+mod accept;
+mod caps;
+mod head_reader;
+mod http1;
+mod http2;
+mod stream;
+pub(crate) mod tls;
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use pingora_core::protocols::Digest;
+use sallyport_config::listener::{Limits, Listener};
+
+pub(crate) use accept::{Bound, Drain, Service};
+pub(crate) use caps::Caps;
+
+/// A listener of a plan. A connection keeps the settings it was accepted with.
+pub(crate) struct ListenerPlan {
+    /// Its name in `listeners:`.
+    pub(crate) name: Box<str>,
+    /// The address as configured; the port may be 0.
+    pub(crate) address: SocketAddr,
+    /// What a client may cost.
+    pub(crate) limits: Limits,
+    /// Peers that are believed about the client.
+    pub(crate) trusted: Box<[IpNet]>,
+    /// Whether header names with `_` are accepted.
+    pub(crate) allow_underscores: bool,
+    /// Whether HTTP/2 without TLS is accepted.
+    pub(crate) h2c: bool,
+    /// TLS, with its certificates.
+    pub(crate) tls: Option<tls::TlsListener>,
+    /// The name of the listener that every request is redirected to.
+    pub(crate) redirect_to: Option<Box<str>>,
+    /// Connections under way, in all and of each client.
+    pub(crate) caps: Arc<Caps>,
+}
+
+/// What is known of one connection.
+pub(crate) struct Conn {
+    /// The listener, as it was when the connection was accepted.
+    pub(crate) listener: Arc<ListenerPlan>,
+    /// The other end.
+    pub(crate) peer: SocketAddr,
+    /// Whether the other end is one of `trusted_proxies`.
+    pub(crate) peer_trusted: bool,
+}
+
+impl ListenerPlan {
+    /// Takes over what the operator wrote; certificates were loaded before.
+    pub(crate) fn new(name: &str, settings: &Listener, tls: Option<tls::TlsListener>, caps: Arc<Caps>) -> Self {
+        ListenerPlan {
+            name: name.into(),
+            address: settings.address.value,
+            limits: settings.limits.clone(),
+            trusted: settings.trusted_proxies.clone().into(),
+            allow_underscores: settings.allow_underscores,
+            h2c: settings.h2c,
+            tls,
+            redirect_to: settings.redirect_to.as_ref().map(|name| name.value.clone().into()),
+            caps,
+        }
+    }
+}
+
+impl Conn {
+    /// The connection that an exchange came in on, as the accept loop left it in the stream's digest.
+    pub(crate) fn of(digest: Option<&Digest>) -> Option<&Arc<Conn>> {
+        let data: &(dyn Any + Send + Sync) = digest?.proxy_digest.as_ref()?.user_data.as_deref()?;
+        data.downcast_ref()
+    }
+}

@@ -1,0 +1,147 @@
+//! The filters of a configuration, built once a chain and joined route by route.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sallyport_config::{FilterEntry, Loaded, Located, Location, Node, Report, nearest};
+use sallyport_config::route::Route;
+use sallyport_config::units::ByteSize;
+use sallyport_filters::issuer::Issuers;
+use sallyport_filters::{Build, Chain, Filter, Kept, Registry};
+
+use super::Surroundings;
+use crate::metrics::Metrics;
+
+type Filters = Vec<(Arc<dyn Filter>, Location)>;
+
+/// The named chains of a configuration.
+pub(super) struct Chains<'a> {
+    named: HashMap<&'a str, Option<Filters>>,
+    /// Joined chains of routes that have no filters of their own, by the names they join.
+    joined: HashMap<Vec<&'a str>, Arc<Chain>>,
+    registry: &'a Registry,
+    metrics: &'a Metrics,
+    issuers: &'a Issuers,
+    kept: &'a Kept,
+}
+
+impl<'a> Chains<'a> {
+    /// Builds the filters of every named chain.
+    pub(super) fn build(
+        loaded: &'a Loaded,
+        with: &Surroundings<'a>,
+        issuers: &'a Issuers,
+        kept: &'a Kept,
+        report: &mut Report,
+    ) -> Self {
+        let mut chains = Chains {
+            named: HashMap::new(),
+            joined: HashMap::new(),
+            registry: with.registry,
+            metrics: with.metrics,
+            issuers,
+            kept,
+        };
+        for (name, entries) in loaded.config.chains.iter() {
+            let filters = chains.filters(entries, &format!("chain {}", name.value), report);
+            chains.named.insert(&name.value, filters);
+        }
+        chains
+    }
+
+    /// The chain of a route: an implicit `request_id` unless one is listed, the named chains, its own filters, its
+    /// `body_limit`. `None` after an error.
+    pub(super) fn of_route(&mut self, route: &'a Located<Route>, name: &str, report: &mut Report) -> Option<Arc<Chain>> {
+        let names: Vec<&str> = route.chains.iter().map(|name| name.value.as_str()).collect();
+        let plain = route.filters.is_empty() && route.body_limit.is_none();
+        if plain && let Some(chain) = self.joined.get(&names) {
+            return Some(chain.clone());
+        }
+        let own = self.filters(&route.filters, &format!("route {name}"), report);
+        let mut filters = Vec::new();
+        for name in &names {
+            // An unknown name has been reported by the loader, a broken chain where it stands.
+            filters.extend(self.named.get(name)?.as_ref()?.iter().cloned());
+        }
+        filters.extend(own?);
+        if let Some(limit) = route.body_limit {
+            filters.push((self.body_limit(limit, report)?, route.at));
+        }
+        let chain = Arc::new(self.join(filters, route.at, report)?);
+        if plain {
+            self.joined.insert(names, chain.clone());
+        }
+        Some(chain)
+    }
+
+    /// The chain of exchanges without a route.
+    pub(super) fn bare(&mut self, report: &mut Report) -> Option<Chain> {
+        self.join(Vec::new(), Location::NOWHERE, report)
+    }
+
+    fn join(&self, mut filters: Filters, at: Location, report: &mut Report) -> Option<Chain> {
+        if !filters.iter().any(|(filter, _)| filter.name() == "request_id") {
+            filters.insert(0, (self.implicit("request_id", "{}", report)?, at));
+        }
+        let places: Vec<Location> = filters.iter().map(|(_, place)| *place).collect();
+        let filters = filters.into_iter().map(|(filter, _)| filter).collect();
+        match Chain::new(filters, &self.metrics.decisions) {
+            Ok(chain) => Some(chain),
+            Err(backwards) => {
+                let message = format!("`{}` cannot run after `{}`", backwards.name, backwards.before);
+                report.error(places.get(backwards.index).copied().unwrap_or(at), message).hint(format!(
+                    "move `{}` before `{}`: filters run in the order Edge, Identity, Policy, Shape",
+                    backwards.name, backwards.before
+                ));
+                None
+            }
+        }
+    }
+
+    fn filters(&self, entries: &[FilterEntry], scope: &str, report: &mut Report) -> Option<Filters> {
+        let built: Vec<_> = entries.iter().map(|entry| self.filter(entry, scope, report)).collect();
+        built.into_iter().collect()
+    }
+
+    fn filter(
+        &self,
+        entry: &FilterEntry,
+        scope: &str,
+        report: &mut Report,
+    ) -> Option<(Arc<dyn Filter>, Location)> {
+        let at = entry.name.at;
+        let Some(kind) = self.registry.find(&entry.name.value) else {
+            let names = self.registry.kinds().map(|kind| kind.name);
+            let nearest = nearest(&entry.name.value, names);
+            let diagnostic = report.error(at, format!("unknown filter `{}`", entry.name.value));
+            match nearest {
+                Some(nearest) => diagnostic.hint(format!("did you mean `{nearest}`?")),
+                None => {
+                    let all: Vec<_> = self.registry.kinds().map(|kind| kind.name).collect();
+                    diagnostic.hint(format!("the filters are: {}", all.join(", ")))
+                }
+            };
+            return None;
+        };
+        let mut build = Build {
+            report,
+            at,
+            scope,
+            issuers: self.issuers,
+            kept: self.kept,
+            metrics: &self.metrics.registry,
+        };
+        Some((kind.build(&entry.settings, &mut build)?, at))
+    }
+
+    fn body_limit(&self, limit: ByteSize, report: &mut Report) -> Option<Arc<dyn Filter>> {
+        self.implicit("body_limit", &format!("max: {limit}"), report)
+    }
+
+    /// A filter that nobody wrote, built the way a written one is.
+    fn implicit(&self, name: &str, settings: &str, report: &mut Report) -> Option<Arc<dyn Filter>> {
+        let settings = Node::parse("built in", settings, report)?;
+        let name = Located::new(name.to_owned(), settings.location());
+        Some(self.filter(&FilterEntry { name, settings }, "every route", report)?.0)
+    }
+}

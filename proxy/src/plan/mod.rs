@@ -1,0 +1,103 @@
+//! The plan: a configuration with every name resolved and everything parsed, ready for requests.
+//!
+//! A plan is built completely before it is used, and never changed after. Whatever can be wrong with a configuration is
+//! found here or before; nothing is refused later. State that outlives a plan (limits, caches, health, pools) is held by
+//! `Arc`s that the next plan takes over.
+
+mod action;
+mod chains;
+mod parts;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use sallyport_config::route::{EncodedSlashes, Timeouts};
+use sallyport_config::{Loaded, Report};
+use sallyport_filters::exchange::RouteFacts;
+use sallyport_filters::issuer::Issuers;
+use sallyport_filters::{Chain, Kept, Registry};
+
+pub(crate) use action::{Action, RetryPlan, location};
+pub(crate) use parts::route_name;
+
+use crate::listener::ListenerPlan;
+use crate::managed::Managed;
+use crate::metrics::{Metrics, RouteMetrics};
+use crate::route::Table;
+use crate::upstream::Upstream;
+
+/// Bytes of a request's body where neither route nor filter says otherwise.
+pub(crate) const BODY_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
+/// A configuration in force.
+pub(crate) struct Plan {
+    /// Counts the plans of this process, from 1.
+    pub(crate) generation: u64,
+    pub(crate) loaded_at: SystemTime,
+    /// What it was built from.
+    pub(crate) loaded: Loaded,
+    pub(crate) table: Table,
+    /// In the order of the configuration; the table's indices point here.
+    pub(crate) routes: Vec<Route>,
+    pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(crate) issuers: Issuers,
+    pub(crate) managed: Managed,
+    /// The chain of exchanges that have no route: it gives them a request id.
+    pub(crate) bare: Chain,
+    pub(crate) unrouted: RouteMetrics,
+    pub(crate) listeners: Vec<Arc<ListenerPlan>>,
+    pub(crate) kept: Kept,
+}
+
+/// A route, ready.
+pub(crate) struct Route {
+    pub(crate) facts: Arc<RouteFacts>,
+    pub(crate) chain: Arc<Chain>,
+    pub(crate) action: Action,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry: Option<RetryPlan>,
+    pub(crate) encoded_slashes: EncodedSlashes,
+    pub(crate) metrics: RouteMetrics,
+}
+
+/// What a plan is built with, apart from the configuration.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) registry: &'a Registry,
+    pub(crate) metrics: &'a Metrics,
+    /// The running plan, whose state is taken over where the settings are the same.
+    pub(crate) before: Option<&'a Plan>,
+}
+
+impl Plan {
+    /// Builds a plan. `None` means that `report` has errors; the report may hold warnings in any case.
+    pub(crate) fn build(loaded: Loaded, with: &Surroundings<'_>, report: &mut Report) -> Option<Plan> {
+        let kept = with.before.map(|plan| plan.kept.next()).unwrap_or_default();
+        let upstreams = parts::upstreams(&loaded, with.before, report);
+        let issuers = parts::issuers(&loaded, with.before, report);
+        let listeners = parts::listeners(&loaded, with.before, report);
+        let mut chains = chains::Chains::build(&loaded, with, &issuers, &kept, report);
+        let routes = parts::routes(&loaded, with, &mut chains, &upstreams, report);
+        let table = Table::build(&loaded.config.routes, report);
+        let bare = chains.bare(report);
+        if !report.is_empty() {
+            return None;
+        }
+        let (routes, bare) = (routes?, bare?);
+        let managed = Managed::new(routes.iter().flat_map(|route| route.chain.managed_headers()));
+        Some(Plan {
+            generation: with.before.map_or(0, |plan| plan.generation) + 1,
+            loaded_at: SystemTime::now(),
+            loaded,
+            table,
+            managed,
+            bare,
+            unrouted: with.metrics.route(0, "_none"),
+            routes,
+            upstreams,
+            issuers,
+            listeners: listeners?,
+            kept,
+        })
+    }
+}

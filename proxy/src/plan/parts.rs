@@ -1,0 +1,141 @@
+//! The sections of a configuration, one by one: taken over from the running plan where nothing changed, else built.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sallyport_config::{Loaded, Located, Location, Report, route};
+use sallyport_filters::exchange::RouteFacts;
+use sallyport_filters::issuer::{Issuer, Issuers};
+
+use super::action::{self, Action, Redirect, RetryPlan, Split};
+use super::chains::Chains;
+use super::{Plan, Route, Surroundings};
+use crate::keys;
+use crate::listener::ListenerPlan;
+use crate::listener::tls::TlsListener;
+use crate::route::parameter_names;
+use crate::upstream::Upstream;
+
+type Upstreams = BTreeMap<String, Arc<Upstream>>;
+
+/// The upstreams; one whose settings are the same keeps its health, its connections and its counts.
+pub(super) fn upstreams(loaded: &Loaded, before: Option<&Plan>, report: &mut Report) -> Upstreams {
+    let mut upstreams = Upstreams::new();
+    for (name, settings) in loaded.config.upstreams.iter() {
+        let running = before.and_then(|plan| plan.upstreams.get(&name.value));
+        let upstream = Upstream::renew(running, &name.value, settings, &loaded.base, report);
+        if let Some(upstream) = upstream {
+            upstreams.insert(name.value.clone(), upstream);
+        }
+    }
+    upstreams
+}
+
+/// The issuers; one whose settings are the same keeps its keys. Files are read anew every time.
+pub(super) fn issuers(loaded: &Loaded, before: Option<&Plan>, report: &mut Report) -> Issuers {
+    let mut issuers = Issuers::default();
+    for (name, settings) in loaded.config.issuers.iter() {
+        let Some(next) = Issuer::new(&name.value, settings, report) else { continue };
+        let running = before.and_then(|plan| plan.issuers.find(&name.value));
+        let same = running.filter(|running| running.settings_fingerprint() == next.settings_fingerprint());
+        issuers.insert(same.unwrap_or_else(|| Arc::new(next)));
+    }
+    for problem in keys::load_files(&issuers, &loaded.base) {
+        let mut names = loaded.config.issuers.iter().map(|(name, _)| name);
+        let at = names.find(|name| *name.value == *problem.issuer).map_or(Location::NOWHERE, |name| name.at);
+        report.error(at, problem.to_string());
+    }
+    issuers
+}
+
+/// The listeners, with their certificates read anew. `None` after an error.
+pub(super) fn listeners(
+    loaded: &Loaded,
+    before: Option<&Plan>,
+    report: &mut Report,
+) -> Option<Vec<Arc<ListenerPlan>>> {
+    let built = loaded.config.listeners.iter().map(|(name, settings)| {
+        let tls = match &settings.tls {
+            Some(tls) => Some(TlsListener::load(tls, &loaded.base, report)?),
+            None => None,
+        };
+        let running = before.and_then(|plan| plan.listeners.iter().find(|listener| *listener.name == name.value));
+        let caps = running.map(|listener| listener.caps.clone()).unwrap_or_default();
+        Some(Arc::new(ListenerPlan::new(&name.value, settings, tls, caps)))
+    });
+    let built: Vec<_> = built.collect();
+    built.into_iter().collect()
+}
+
+/// The routes in the order of the configuration. `None` after an error.
+pub(super) fn routes<'a>(
+    loaded: &'a Loaded,
+    with: &Surroundings<'_>,
+    chains: &mut Chains<'a>,
+    upstreams: &Upstreams,
+    report: &mut Report,
+) -> Option<Vec<Route>> {
+    let built = loaded.config.routes.iter().enumerate().map(|(index, settings)| {
+        let name = route_name(settings);
+        let params = parameter_names(&settings.matches.value);
+        let chain = chains.of_route(settings, &name, report);
+        let action = action(settings, &params, upstreams, report);
+        let (chain, action) = (chain?, action?);
+        guarded(settings, chain.guards(), report);
+        Some(Route {
+            metrics: with.metrics.route(index, &name),
+            facts: Arc::new(RouteFacts { name: name.into(), params }),
+            chain,
+            action,
+            timeouts: settings.timeouts.clone(),
+            retry: settings.retry.as_ref().map(|retry| RetryPlan::new(retry)),
+            encoded_slashes: settings.encoded_slashes,
+        })
+    });
+    let built: Vec<_> = built.collect();
+    built.into_iter().collect()
+}
+
+/// A route's name: as given, or its match line.
+pub(crate) fn route_name(settings: &route::Route) -> String {
+    match &settings.name {
+        Some(name) => name.value.clone(),
+        None => settings.matches.value.to_string(),
+    }
+}
+
+/// Fails closed: nobody passes a route unnamed unless the operator says so.
+fn guarded(settings: &Located<route::Route>, guards: bool, report: &mut Report) {
+    if !guards && !settings.public {
+        report.error(settings.matches.at, "nothing identifies the client on this route").hint(
+            "add a filter such as `jwt` or `api_key` to one of its chains, or say `public: true` if anybody may pass",
+        );
+    }
+    if guards && settings.public {
+        report
+            .error(settings.matches.at, "`public: true` on a route that asks for an identity")
+            .hint("remove `public: true`, or the chain with the `jwt` or `api_key` filter");
+    }
+}
+
+fn action(
+    settings: &Located<route::Route>,
+    params: &[Box<str>],
+    upstreams: &Upstreams,
+    report: &mut Report,
+) -> Option<Action> {
+    // The loader has refused unknown names and anything but exactly one action; a broken upstream is reported where it
+    // stands.
+    let find = |name: &Located<String>| upstreams.get(&name.value).cloned();
+    if let Some(name) = &settings.upstream {
+        return find(name).map(Action::Upstream);
+    }
+    if let Some(shares) = &settings.split {
+        let shares = shares.iter().map(|share| Some((find(&share.upstream)?, share.weight)));
+        return shares.collect::<Option<Vec<_>>>().map(|shares| Action::Split(Split::new(shares)));
+    }
+    if let Some(redirect) = &settings.redirect {
+        return Redirect::new(redirect, params, report).map(Action::Redirect);
+    }
+    settings.respond.as_ref().and_then(|respond| action::respond(respond, report)).map(Action::Respond)
+}
