@@ -1,0 +1,33 @@
+//! Whole-system stories over real sockets: origin, edge, client, assert. One module a subject; a story names the rule
+//! or advisory that it guards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a story fails by panicking")]
+
+mod admin;
+mod advisories;
+mod cors;
+mod framing;
+mod h2_frames;
+mod headers;
+mod jwt;
+mod limits;
+mod reload;
+mod routing;
+mod timeouts;
+mod tls;
+mod upstream;
+
+use std::net::SocketAddr;
+
+/// An upstream named `origin` and a public route to it for every path.
+fn everything_to(origin: SocketAddr) -> String {
+    format!(
+        r#"
+upstreams:
+  origin: {{ targets: ["{origin}"] }}
+routes:
+  - match: "/{{**rest}}"
+    public: true
+    upstream: origin
+"#
+    )
+}
