@@ -112,13 +112,13 @@ fn not_allowed(allowed: &[Method]) -> Reply {
 
 /// To the same URL on another listener. Only for hosts that routes know: else anybody's link would be redirected.
 fn redirect(head: &RequestHeader, host: &str, listener: &str, plan: &Plan) -> Reply {
-    let port = plan.listeners.iter().find(|other| *other.name == *listener).map(|other| other.address.port());
+    let port = plan.listeners.iter().find(|other| *other.name == *listener).map(|other| other.port());
     if host.is_empty() || !plan.table.knows_host(host) {
         return Reply::problem(ProblemKind::MisdirectedRequest, "this edge does not serve that host");
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     let to = match port {
-        None | Some(443 | 0) => format!("https://{host}{path}"),
+        None | Some(443) => format!("https://{host}{path}"),
         Some(port) => format!("https://{host}:{port}{path}"),
     };
     crate::plan::location(StatusCode::PERMANENT_REDIRECT, &to)

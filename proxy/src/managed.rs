@@ -11,7 +11,7 @@ use sallyport_filters::ProblemKind;
 use smallvec::SmallVec;
 
 mod names;
-use names::NameSet;
+use names::{NameSet, fingerprint, starts_with};
 
 /// Ways to tell a backend another URL or proxy than the one it was asked through. Nobody may, trusted or not: nothing
 /// at this edge vouches for them. `Proxy` becomes `HTTP_PROXY` under CGI (CVE-2016-5385, "httpoxy").
@@ -215,16 +215,17 @@ impl Managed {
 
     /// Whether a header is deleted from the request of a peer. `name` in any case.
     pub fn is_managed(&self, name: &[u8], peer_trusted: bool) -> bool {
-        if self.always.contains(name) {
+        let print = fingerprint(name);
+        if self.always.has(name, print) {
             return true;
         }
-        let from_proxy = names::starts_with(name, b"x-forwarded-") || self.from_proxies.contains(name);
+        let from_proxy = self.from_proxies.has(name, print) || starts_with(name, b"x-forwarded-");
         from_proxy && !(peer_trusted && memchr::memchr(b'_', name).is_none())
     }
 
     fn may_be_nominated(&self, name: &[u8]) -> bool {
-        let meant_for_all = END_TO_END_PREFIXES.iter().any(|prefix| names::starts_with(name, prefix));
-        !(meant_for_all || self.end_to_end.contains(name) || self.is_managed(name, false))
+        let meant_for_all = END_TO_END_PREFIXES.iter().any(|prefix| starts_with(name, prefix));
+        !(meant_for_all || self.end_to_end.has(name, fingerprint(name)) || self.is_managed(name, false))
     }
 }
 

@@ -82,7 +82,7 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
     let plan = Arc::new(plan);
     let mut opened = Vec::new();
     for listener in &plan.listeners {
-        if inner.bound().get(&*listener.name).is_none_or(|bound| bound.plan.load().address != listener.address) {
+        if inner.bound().get(&*listener.name).is_none_or(|bound| bound.configured() != listener.address) {
             opened.push((listener.name.to_string(), inner.bind(listener).await?));
         }
     }
@@ -112,7 +112,7 @@ fn swap(inner: &Arc<Inner>, plan: Arc<Plan>, opened: Vec<(String, crate::listene
     }
     bound.retain(|name, listener| match plan.listeners.iter().find(|next| *next.name == **name) {
         Some(next) => {
-            listener.plan.store(next.clone());
+            listener.renew(next.clone());
             true
         }
         None => {

@@ -57,6 +57,8 @@ impl Platform {
 pub(super) async fn serve(socket: TcpListener, platform: Arc<Platform>, service: Service) {
     while let Ok((tcp, _)) = socket.accept().await {
         let platform = platform.clone();
+        // Head and body are two small writes here; the second must not wait for an acknowledgement of the first.
+        let _ = tcp.set_nodelay(true);
         tokio::spawn(async move {
             // A broken connection is the edge's affair, and it will tell.
             let _ = connection(Stream::from(tcp), &platform, service).await;

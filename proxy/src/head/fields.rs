@@ -82,9 +82,9 @@ fn split_field<'a>(line: &'a [u8], limits: &HeadLimits) -> Result<(&'a [u8], &'a
     if !allows_underscores(name, limits) {
         return Err(HeadError::Underscore);
     }
-    // No early end: the loop over a whole value is done many bytes at a time.
-    let is_bad = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7F;
-    if value.iter().fold(false, |bad, &byte| bad | is_bad(byte)) {
+    // No early end and no branch: the loop over a whole value is done many bytes at a time.
+    let is_bad = |byte: u8| u8::from(byte < b' ') & u8::from(byte != b'\t') | u8::from(byte == 0x7F);
+    if value.iter().fold(0, |bad, &byte| bad | is_bad(byte)) != 0 {
         return Err(HeadError::BadFieldValue);
     }
     Ok((name, value))

@@ -42,7 +42,7 @@ pub(crate) struct Service {
 pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
     /// Swapped on reload; connections keep what they were accepted with.
-    pub(crate) plan: Arc<ArcSwap<ListenerPlan>>,
+    plan: Arc<ArcSwap<ListenerPlan>>,
     stop: watch::Sender<bool>,
 }
 
@@ -60,10 +60,22 @@ impl Bound {
     pub(crate) async fn start(plan: Arc<ListenerPlan>, service: Service, drain: Drain) -> io::Result<Bound> {
         let socket = TcpListener::bind(plan.address).await?;
         let address = socket.local_addr()?;
+        plan.set_port(address.port());
         let plan = Arc::new(ArcSwap::new(plan));
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(accept(socket, plan.clone(), service, drain, stopped));
         Ok(Bound { address, plan, stop })
+    }
+
+    /// Takes over new settings for the connections to come.
+    pub(crate) fn renew(&self, plan: Arc<ListenerPlan>) {
+        plan.set_port(self.address.port());
+        self.plan.store(plan);
+    }
+
+    /// The address it was configured with.
+    pub(crate) fn configured(&self) -> SocketAddr {
+        self.plan.load().address
     }
 
     /// Stops accepting. Connections that are open go on.

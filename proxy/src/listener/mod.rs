@@ -14,6 +14,7 @@ pub(crate) mod tls;
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use ipnet::IpNet;
 use pingora_core::protocols::Digest;
@@ -28,6 +29,8 @@ pub(crate) struct ListenerPlan {
     pub(crate) name: Box<str>,
     /// The address as configured; the port may be 0.
     pub(crate) address: SocketAddr,
+    /// The port it is bound to; 0 until it is.
+    port: AtomicU16,
     /// What a client may cost.
     pub(crate) limits: Limits,
     /// Peers that are believed about the client.
@@ -60,6 +63,7 @@ impl ListenerPlan {
         ListenerPlan {
             name: name.into(),
             address: settings.address.value,
+            port: AtomicU16::new(0),
             limits: settings.limits.clone(),
             trusted: settings.trusted_proxies.clone().into(),
             allow_underscores: settings.allow_underscores,
@@ -68,6 +72,16 @@ impl ListenerPlan {
             redirect_to: settings.redirect_to.as_ref().map(|name| name.value.clone().into()),
             caps,
         }
+    }
+
+    /// The port it is bound to.
+    pub(crate) fn port(&self) -> u16 {
+        self.port.load(Relaxed)
+    }
+
+    /// Says which port it is bound to.
+    pub(crate) fn set_port(&self, port: u16) {
+        self.port.store(port, Relaxed);
     }
 }
 

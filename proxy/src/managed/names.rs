@@ -23,8 +23,13 @@ impl NameSet {
         NameSet { bits, names: names.into_boxed_slice() }
     }
 
-    pub(super) fn contains(&self, name: &[u8]) -> bool {
-        let print = fingerprint(name);
+    #[cfg(test)]
+    fn contains(&self, name: &[u8]) -> bool {
+        self.has(name, fingerprint(name))
+    }
+
+    /// Whether the set has a name, whose fingerprint the caller knows.
+    pub(super) fn has(&self, name: &[u8], print: u8) -> bool {
         if self.bits[usize::from(print >> 6)] >> (print & 63) & 1 == 0 {
             return false;
         }
@@ -42,7 +47,7 @@ pub(super) fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
 }
 
 /// Mixes the length with three bytes; the same for every spelling of a name.
-fn fingerprint(name: &[u8]) -> u8 {
+pub(super) fn fingerprint(name: &[u8]) -> u8 {
     let at = |index: usize| name.get(index).copied().map_or(0, fold);
     let length = name.len().to_le_bytes()[0];
     let last = at(name.len().wrapping_sub(1));

@@ -72,7 +72,7 @@ pub(crate) struct Surroundings<'a> {
 impl Plan {
     /// Builds a plan. `None` means that `report` has errors; the report may hold warnings in any case.
     pub(crate) fn build(loaded: Loaded, with: &Surroundings<'_>, report: &mut Report) -> Option<Plan> {
-        let kept = with.before.map(|plan| plan.kept.next()).unwrap_or_default();
+        let mut kept = with.before.map(|plan| plan.kept.next()).unwrap_or_default();
         let upstreams = parts::upstreams(&loaded, with.before, report);
         let issuers = parts::issuers(&loaded, with.before, report);
         let listeners = parts::listeners(&loaded, with.before, report);
@@ -84,6 +84,7 @@ impl Plan {
             return None;
         }
         let (routes, bare) = (routes?, bare?);
+        kept.built();
         let managed = Managed::new(routes.iter().flat_map(|route| route.chain.managed_headers()));
         Some(Plan {
             generation: with.before.map_or(0, |plan| plan.generation) + 1,

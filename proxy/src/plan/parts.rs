@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sallyport_config::{Loaded, Located, Location, Report, route};
+use sallyport_config::{Loaded, Located, Location, Report, nearest, route};
+use sallyport_filters::Chain;
 use sallyport_filters::exchange::RouteFacts;
 use sallyport_filters::issuer::{Issuer, Issuers};
 
@@ -82,6 +83,7 @@ pub(super) fn routes<'a>(
         let action = action(settings, &params, upstreams, report);
         let (chain, action) = (chain?, action?);
         guarded(settings, chain.guards(), report);
+        parameters(settings, &chain, &params, report);
         Some(Route {
             metrics: with.metrics.route(index, &name),
             facts: Arc::new(RouteFacts { name: name.into(), params }),
@@ -115,6 +117,22 @@ fn guarded(settings: &Located<route::Route>, guards: bool, report: &mut Report) 
         report
             .error(settings.matches.at, "`public: true` on a route that asks for an identity")
             .hint("remove `public: true`, or the chain with the `jwt` or `api_key` filter");
+    }
+}
+
+/// A filter may rely on path parameters; a route that does not have them would fail on every request.
+fn parameters(settings: &Located<route::Route>, chain: &Chain, params: &[Box<str>], report: &mut Report) {
+    for needed in chain.route_params() {
+        if !params.iter().any(|param| **param == *needed) {
+            let diagnostic = report.error(
+                settings.matches.at,
+                format!("a filter of this route needs the path parameter `{needed}`, which the path does not have"),
+            );
+            match nearest(needed, params.iter().map(|param| &**param)) {
+                Some(nearest) => diagnostic.hint(format!("the path has `{nearest}`")),
+                None => diagnostic.hint(format!("write `{{{needed}}}` where it stands in the path")),
+            };
+        }
     }
 }
 

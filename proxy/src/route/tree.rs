@@ -16,12 +16,47 @@ pub(super) struct Tree {
 
 #[derive(Debug, Default)]
 struct Node {
-    literals: Map<Box<str>, u32>,
+    literals: Literals,
     param: Option<u32>,
     /// Patterns that end here.
     here: Ranks,
     /// Patterns whose tail begins here.
     tail: Ranks,
+}
+
+/// The literal children of a node. Most nodes have one, which is compared faster than hashed.
+#[derive(Debug, Default)]
+enum Literals {
+    #[default]
+    None,
+    One(Box<str>, u32),
+    Many(Map<Box<str>, u32>),
+}
+
+impl Literals {
+    fn find(&self, segment: &str) -> Option<u32> {
+        match self {
+            Literals::None => None,
+            Literals::One(text, child) => (**text == *segment).then_some(*child),
+            Literals::Many(children) => children.get(segment).copied(),
+        }
+    }
+
+    /// The child of this segment; `new` if there was none.
+    fn find_or_add(&mut self, segment: &str, new: u32) -> u32 {
+        if let Some(child) = self.find(segment) {
+            return child;
+        }
+        *self = match std::mem::take(self) {
+            Literals::None => Literals::One(segment.into(), new),
+            Literals::One(text, child) => Literals::Many(Map::from_iter([(text, child), (segment.into(), new)])),
+            Literals::Many(mut children) => {
+                children.insert(segment.into(), new);
+                Literals::Many(children)
+            }
+        };
+        new
+    }
 }
 
 impl Default for Tree {
@@ -40,7 +75,7 @@ impl Tree {
             let new_id = u32::try_from(new).unwrap_or(u32::MAX);
             let node = &mut self.nodes[at];
             let child = match segment {
-                Segment::Literal(text) => *node.literals.entry(text.clone()).or_insert(new_id),
+                Segment::Literal(text) => node.literals.find_or_add(text, new_id),
                 Segment::Param => *node.param.get_or_insert(new_id),
             };
             at = child as usize;
@@ -75,7 +110,7 @@ impl Tree {
                 Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
                 None => (rest, None),
             };
-            let literal = if node.literals.is_empty() { None } else { node.literals.get(segment).copied() };
+            let literal = node.literals.find(segment);
             let param = node.param.filter(|_| !segment.is_empty());
             let Some(behind) = behind else {
                 for child in literal.into_iter().chain(param) {
