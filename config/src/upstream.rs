@@ -11,7 +11,7 @@ use crate::units::Timespan;
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
     /// Where it is: `host:port` or `address:port`, or `{ address: host:port, weight: 3 }`. A name is resolved in the
-    /// background, every address it has is a target.
+    /// background; each of its IPv4 addresses is a target, or each IPv6 address if it has no other.
     pub targets: Vec<Located<Target>>,
     /// How a target is chosen. Default: round_robin.
     #[serde(default)]

@@ -102,6 +102,9 @@ impl ProxyHttp for EdgeProxy {
         head: &mut ResponseHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        if !forward::is_final(head) {
+            return Ok(());
+        }
         let failed = matches!(head.status.as_u16(), 502..=504);
         forward::observe(ctx, if failed { Observation::Failure } else { Observation::Success });
         if forward::try_again(session, head, ctx) { Err(forward::try_again_error()) } else { Ok(()) }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use http::header::{FORWARDED, HOST};
-use http::{HeaderName, HeaderValue, Version};
+use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -153,9 +153,9 @@ pub(crate) fn fail<T>(ctx: &mut Ctx, fault: Fault) -> Result<T> {
     Err(Error::new(fault::OURS))
 }
 
-/// Whether the head belongs to a final response.
+/// Whether the head belongs to a final response. Upgrades are not passed on, so 101 is never final here.
 pub(crate) fn is_final(response: &ResponseHeader) -> bool {
-    !response.status.is_informational() || response.version == Version::HTTP_2 && response.status == 101
+    !response.status.is_informational()
 }
 
 /// An upstream error without a retry.

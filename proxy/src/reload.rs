@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use sallyport_config::Report;
+use sallyport_filters::issuer::{Issuer, Issuers};
 use thiserror::Error;
 
 use crate::plan::{Plan, Surroundings};
@@ -95,7 +96,12 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
 async fn newcomers(inner: &Arc<Inner>, plan: &Plan) {
     let unresolved = plan.upstreams.values().filter(|upstream| !upstream.ready());
     let resolved = futures::future::join_all(unresolved.map(|upstream| upstream.resolve_now()));
-    let primed = inner.keys.prime(&plan.issuers, &plan.loaded.base, NEWCOMERS);
+    let before = inner.service.state.plan.load_full();
+    let known = |issuer: &Arc<Issuer>| {
+        before.issuers.find(issuer.name()).is_some_and(|known| Arc::ptr_eq(&known, issuer))
+    };
+    let new: Issuers = plan.issuers.iter().filter(|issuer| !known(issuer)).cloned().collect();
+    let primed = inner.keys.prime(&new, &plan.loaded.base, NEWCOMERS);
     // What is not there in time comes later; until then its routes answer 503.
     let _ = tokio::time::timeout(NEWCOMERS, futures::future::join(resolved, primed)).await;
 }

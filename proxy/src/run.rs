@@ -145,7 +145,6 @@ impl Inner {
     /// The running plan's tasks and sockets, for the first time.
     async fn open(mut self: Arc<Self>, admin: Option<SocketAddr>) -> Result<Arc<Self>, StartError> {
         let plan = self.service.state.plan.load_full();
-        self.tend(&plan);
         let resolved = plan.upstreams.values().map(|upstream| upstream.resolve_now());
         let first = futures::future::join(
             futures::future::join_all(resolved),
@@ -153,6 +152,7 @@ impl Inner {
         );
         // What is not there in time comes later; until then its routes answer 503.
         let _ = tokio::time::timeout(FIRST_KEYS, first).await;
+        self.tend(&plan);
         if let Some(address) = admin {
             let bind = |source| StartError::Bind { name: "admin".to_owned(), address, source };
             let socket = tokio::net::TcpListener::bind(address).await.map_err(bind)?;
