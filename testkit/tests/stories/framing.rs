@@ -145,6 +145,7 @@ async fn host_is_there_once_and_agrees() {
 #[tokio::test]
 async fn chunks_that_parsers_read_differently() {
     let (origin, edge) = edge().await;
+    let mut accepted = Vec::new();
     for chunks in [
         "0x3\r\nabc\r\n0\r\n\r\n",
         "+3\r\nabc\r\n0\r\n\r\n",
@@ -160,11 +161,14 @@ async fn chunks_that_parsers_read_differently() {
         client.send("POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n").await;
         client.send(chunks).await;
         client.send("GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
-        if let Ok(Some(response)) = client.try_response_to("POST").await {
-            assert_eq!(response.status, 400, "{chunks:?}");
+        let answer = client.try_response_to("POST").await;
+        if matches!(&answer, Ok(Some(response)) if response.status != 400)
+            || !client.closed().await.is_empty()
+        {
+            accepted.push(chunks);
         }
-        assert!(client.closed().await.is_empty(), "{chunks:?}: a second answer");
     }
+    assert!(accepted.is_empty(), "these chunks passed: {accepted:?}");
     // The head may have gone ahead; what may not is a whole request, or another one.
     for request in origin.requests() {
         assert!(request.target == "/x" && !request.complete, "{request:?}");
@@ -215,7 +219,8 @@ async fn pipelined_requests_are_answered_in_order() {
 // RFC 9110, section 10.1.1.
 #[tokio::test]
 async fn expect_100_continue_gets_its_answer_before_the_body() {
-    let (origin, edge) = edge().await;
+    let origin = Origin::builder().on("/", Answer::echo().continues()).start().await;
+    let edge = EdgeUnderTest::start(&crate::everything_to(origin.address())).await;
     let mut client = edge.client().await;
     client
         .send("PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
@@ -241,17 +246,13 @@ async fn http_1_0_gets_an_answer_and_the_end_of_the_connection() {
 }
 
 #[tokio::test]
-async fn connect_and_trace_are_refused() {
+async fn connect_opens_no_tunnel() {
     let (origin, edge) = edge().await;
-    for start in
-        ["CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443", "TRACE / HTTP/1.1\r\nHost: localhost"]
-    {
-        let mut client = edge.client().await;
-        client.send(format!("{start}\r\nCookie: secret\r\n\r\n")).await;
-        let response = client.response_to("HEAD").await;
-        assert!((400..=501).contains(&response.status), "{start}: {}", response.status);
-    }
-    assert!(origin.requests().is_empty());
+    let mut client = edge.client().await;
+    client.send(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.address())).await;
+    let response = client.response().await;
+    assert!((400..=501).contains(&response.status), "{}", response.status);
+    assert!(origin.requests().is_empty() && origin.connections() == 0);
 }
 
 #[tokio::test]

@@ -158,7 +158,7 @@ async fn exchanges_at_a_time_have_a_limit() {
     let signal = Signal::new();
     let origin = Origin::builder().on("/held", Answer::status(200).held(&signal)).start().await;
     let yaml = crate::everything_to(origin.address())
-        + "    filters:\n      - concurrency_limit: { name: few, max: 1, key: client }\n";
+        + "    filters:\n      - concurrency_limit: { max: 1, key: client }\n";
     let edge = EdgeUnderTest::start(&yaml).await;
     let mut held = edge.client().await;
     held.send("GET /held HTTP/1.1\r\nHost: localhost\r\n\r\n").await;

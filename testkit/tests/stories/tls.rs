@@ -33,7 +33,7 @@ async fn alpn_chooses_the_protocol() {
     let lines = edge.access_log(2).await;
     assert_eq!(
         (lines[0]["protocol"].as_str(), lines[1]["protocol"].as_str()),
-        (Some("HTTP/1.1"), Some("HTTP/2.0"))
+        (Some("HTTP/1.1"), Some("HTTP/2"))
     );
 }
 
