@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus::Registry as MetricRegistry;
-use sallyport_config::{Location, Report};
+use sallyport_config::{Diagnostic, Location, Report};
 
 use crate::issuer::Issuers;
 
@@ -24,6 +24,13 @@ pub struct Build<'a> {
     pub kept: &'a Kept,
     /// Where a filter registers metrics of its own; do it through `kept`, so that it is done once.
     pub metrics: &'a MetricRegistry,
+}
+
+impl Build<'_> {
+    /// Reports what is wrong at this place, to which a hint can be added. The build then answers `None`.
+    pub fn error(&mut self, at: Location, message: impl Into<String>) -> &mut Diagnostic {
+        self.report.error(at, message)
+    }
 }
 
 /// State that outlives a reload: limits, caches, metrics. A plan is built with the [next](Kept::next) of the running

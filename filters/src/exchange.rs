@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
 use pingora_http::RequestHeader;
+use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::concurrency_limit::Place;
@@ -115,6 +116,11 @@ impl<'a> Exchange<'a> {
         let index = self.facts.route.as_ref()?.params.iter().position(|p| &**p == name)?;
         let (from, to) = *self.facts.params.get(index)?;
         self.request.uri.path().get(usize::from(from)..usize::from(to))
+    }
+
+    /// A claim of whoever asks, by its dotted path; `None` without an identity, too.
+    pub fn claim(&self, path: &str) -> Option<&Value> {
+        self.facts.identity.as_ref()?.claim(path)
     }
 
     /// The calling filter's own slot.
