@@ -1,7 +1,7 @@
 //! The edge: listeners, the life of a request, upstreams, reload, and the operator's side.
 //!
-//! [`Edge`] starts one in a program of one's own; the binary `sallyport` is a thin command line around it. What a filter
-//! decides is in `sallyport-filters`, what `routes.yaml` may say in `sallyport-config`.
+//! [`Edge`] starts one in a program of one's own, [`command_line`] is all that the binary `sallyport` does, for any set of
+//! filters. What a filter decides is in `sallyport-filters`, what `routes.yaml` may say in `sallyport-config`.
 
 // A request's way, in the order it goes it:
 mod listener;
@@ -36,6 +36,12 @@ mod reload;
 mod watch;
 mod admin;
 pub mod inspect;
+mod cli;
+mod demo;
 
+/// What a filter of one's own is written with.
+pub use sallyport_filters as filters;
+
+pub use cli::command_line;
 pub use reload::ReloadError;
 pub use run::{Edge, Running, StartError};

@@ -1,12 +1,11 @@
-//! The command line. Each command is a file in `cli`; what they do is in the library.
+//! The program `sallyport`: the command line of the library, with the standard filters.
 
-mod cli;
-mod demo;
+use sallyport_filters::Registry;
 
 /// Chosen by measurement: docs/decisions/0005-allocator.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
-    cli::main()
+    sallyport::command_line(Registry::standard())
 }

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use sallyport::inspect::Inspection;
 use sallyport_config::Report;
 use sallyport_filters::Registry;
 use serde_json::json;
 
 use super::{Done, Format, NO, print_json};
+use crate::inspect::Inspection;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -26,8 +26,8 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn run(self) -> Done {
-        let (counts, report) = match Inspection::open(&self.file, &Registry::standard()) {
+    pub(super) fn run(self, registry: &Registry) -> Done {
+        let (counts, report) = match Inspection::open(&self.file, registry) {
             Ok((inspection, mut report)) => {
                 if self.strict {
                     inspection.strict(&mut report);

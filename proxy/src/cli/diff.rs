@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use sallyport::inspect;
 use sallyport_config::Loaded;
 
 use super::{Done, Format, NO, print_json};
+use crate::inspect;
 
 /// Options of `diff`.
 #[derive(Debug, Args)]

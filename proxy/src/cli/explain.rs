@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use sallyport::inspect::{Explanation, Given, Inspection};
 use sallyport_filters::Registry;
 
 use super::{CANNOT, ConfigFile, Done, Format, NO, print_json};
+use crate::inspect::{Explanation, Given, Inspection};
 
 /// Options of `explain`.
 #[derive(Debug, Args)]
@@ -26,8 +26,8 @@ pub(super) struct Explain {
 }
 
 impl Explain {
-    pub(super) fn run(self) -> Done {
-        let inspection = match Inspection::open(&self.config.config, &Registry::standard()) {
+    pub(super) fn run(self, registry: &Registry) -> Done {
+        let inspection = match Inspection::open(&self.config.config, registry) {
             Ok((inspection, _)) => inspection,
             Err(report) => {
                 eprint!("{report}");

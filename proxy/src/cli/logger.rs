@@ -14,9 +14,10 @@ pub(super) fn start() {
 
 impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Pingora reports every broken connection as an error; the access log has those, with their exchange.
-        let ours = metadata.target().starts_with("sallyport");
-        metadata.level() <= log::max_level() && (ours || log::max_level() >= LevelFilter::Debug)
+        // These report every broken connection; the access log has those, with their exchange. Whatever else is linked
+        // in, filters of one's own among it, is heard.
+        let noisy = ["pingora", "rustls", "h2"].iter().any(|name| metadata.target().starts_with(name));
+        metadata.level() <= log::max_level() && (!noisy || log::max_level() >= LevelFilter::Debug)
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use sallyport_filters::Registry;
 
 /// One guarded way in: a programmable edge proxy.
 ///
@@ -65,17 +66,18 @@ struct ConfigFile {
 const NO: u8 = 1;
 const CANNOT: u8 = 2;
 
-/// Runs the command that was asked for.
-pub(crate) fn main() -> ExitCode {
+/// The whole command line, with these filters: `run`, `check`, `explain` and the others. What `main` of an edge with
+/// filters of one's own calls; it reads the program's arguments and starts the process log.
+pub fn command_line(registry: Registry) -> ExitCode {
     let cli = Cli::parse();
     logger::start();
     let done = match cli.command {
-        Command::Run(command) => command.run(),
-        Command::Demo(command) => command.run(),
-        Command::Check(command) => command.run(),
-        Command::Explain(command) => command.run(),
+        Command::Run(command) => command.run(registry),
+        Command::Demo(command) => command.run(registry),
+        Command::Check(command) => command.run(&registry),
+        Command::Explain(command) => command.run(&registry),
         Command::Diff(command) => command.run(),
-        Command::Schema(command) => command.run(),
+        Command::Schema(command) => command.run(&registry),
         Command::Token(command) => command.run(),
     };
     done.unwrap_or_else(|message| {

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use sallyport::{Edge, Running};
 use sallyport_filters::Registry;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Done;
+use crate::{Edge, Running};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn run(self) -> Done {
+    pub(super) fn run(self, registry: Registry) -> Done {
         let threads = threads(&self.file);
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         builder.enable_all();
@@ -32,7 +32,7 @@ impl Run {
         }
         let runtime = builder.build().map_err(|error| error.to_string())?;
         runtime.block_on(async {
-            let running = match Edge::new(Registry::standard()).start(&self.file).await {
+            let running = match Edge::new(registry).start(&self.file).await {
                 Ok(running) => running,
                 Err(error) => {
                     eprintln!("{error}");

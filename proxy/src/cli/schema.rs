@@ -16,8 +16,7 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    pub(super) fn run(self) -> Done {
-        let registry = Registry::standard();
+    pub(super) fn run(self, registry: &Registry) -> Done {
         let schema = sallyport_config::schema::schema(|generator| {
             registry.kinds().map(|kind| (kind.name, (kind.schema)(generator))).collect()
         });

@@ -46,7 +46,8 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn run(self) -> Done {
         let key = self.signing_key()?;
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
+        let now =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
         let mut claims = Map::new();
         claims.insert("iss".to_owned(), self.issuer.into());
         claims.insert("aud".to_owned(), self.audience.into());
@@ -66,7 +67,8 @@ impl Token {
             return Ok(EncodingKey::from_secret(secret.as_bytes()));
         }
         let path = self.key.as_ref().ok_or("a key is needed")?;
-        let pem = std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
+        let pem =
+            std::fs::read(path).map_err(|error| format!("cannot read `{}`: {error}", path.display()))?;
         let key = match self.alg {
             Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_pem(&pem),
             Algorithm::EdDSA => EncodingKey::from_ed_pem(&pem),

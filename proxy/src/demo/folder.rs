@@ -32,11 +32,16 @@ impl Folder {
     pub(super) fn make(path: Option<PathBuf>) -> Result<Folder, String> {
         let temporary = path.is_none();
         let path = path.unwrap_or_else(|| {
-            std::env::temp_dir().join(format!("sallyport-demo-{}-{:08x}", std::process::id(), fastrand::u32(..)))
+            std::env::temp_dir().join(format!(
+                "sallyport-demo-{}-{:08x}",
+                std::process::id(),
+                fastrand::u32(..)
+            ))
         });
         for part in ["tls", "keys", "uploads"] {
             let part = path.join(part);
-            fs::create_dir_all(&part).map_err(|error| format!("cannot make `{}`: {error}", part.display()))?;
+            fs::create_dir_all(&part)
+                .map_err(|error| format!("cannot make `{}`: {error}", part.display()))?;
         }
         let signing = KeyPair::generate().map_err(|error| error.to_string())?;
         Ok(Folder { path, signing, temporary })
@@ -54,18 +59,21 @@ impl Folder {
 
     /// Writes the files. `moved` gives addresses of the configuration that are others in this run.
     pub(super) fn write(&mut self, moved: &[(&str, SocketAddr)]) -> Result<(), String> {
-        let routes = moved.iter().fold(ROUTES.to_owned(), |text, (from, to)| text.replace(from, &to.to_string()));
+        let routes =
+            moved.iter().fold(ROUTES.to_owned(), |text, (from, to)| text.replace(from, &to.to_string()));
         self.put("routes.yaml", &routes)?;
         self.put("keys/jwks.json", &self.jwks()?)?;
         self.put("keys/revoked.json", "{\"jti\": [], \"sub\": {}}\n")?;
-        self.certificate().map_err(|error| format!("cannot make a certificate: {error}"))?.iter().try_for_each(
-            |(name, content)| self.put(name, content),
-        )
+        self.certificate()
+            .map_err(|error| format!("cannot make a certificate: {error}"))?
+            .iter()
+            .try_for_each(|(name, content)| self.put(name, content))
     }
 
     /// A token of a teacher with these scopes.
     pub(super) fn token(&self, subject: &str, scope: &str) -> Result<String, String> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
+        let now =
+            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
         let claims = json!({
             "iss": ISSUER, "aud": "platform", "sub": subject, "scope": scope,
             "iat": now.as_secs(), "exp": now.as_secs() + VALID_SECONDS,
@@ -77,7 +85,9 @@ impl Folder {
 
     fn jwks(&self) -> Result<String, String> {
         // An uncompressed point (SEC 1, section 2.3.3): 4, then both coordinates.
-        let [4, point @ ..] = self.signing.der_bytes() else { return Err("not an uncompressed point".to_owned()) };
+        let [4, point @ ..] = self.signing.der_bytes() else {
+            return Err("not an uncompressed point".to_owned());
+        };
         let (x, y) = point.split_at(point.len() / 2);
         let key = json!({
             "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": KEY_ID,

@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use sallyport::Running;
 use serde_json::json;
 
 use super::folder::Folder;
+use crate::Running;
 
 const TEACHER: &str = "teacher-7";
 const MARKER: &str = "marker-1";

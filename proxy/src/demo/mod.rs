@@ -1,7 +1,7 @@
 //! `demo`: a platform in one process. Sample services, the edge of the repository's `routes.yaml` over HTTPS in front of
 //! them, a signed token, and a line to try for each capability.
 //!
-//! Nothing here is part of the edge: it uses the library as anybody could.
+//! Nothing here is part of the edge: it uses the public side of the library as anybody could.
 
 mod folder;
 mod guide;
@@ -12,13 +12,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use sallyport::Edge;
 use sallyport_filters::Registry;
 use tokio::net::TcpListener;
 
+use self::folder::Folder;
+use self::services::Platform;
+use crate::Edge;
 use crate::cli::Done;
-use folder::Folder;
-use services::Platform;
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
@@ -38,12 +38,12 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    pub(crate) fn run(self) -> Done {
+    pub(crate) fn run(self, registry: Registry) -> Done {
         let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-        runtime.block_on(self.serve())
+        runtime.block_on(self.serve(registry))
     }
 
-    async fn serve(self) -> Done {
+    async fn serve(self, registry: Registry) -> Done {
         let mut folder = Folder::make(self.folder.clone())?;
         if self.prepare {
             folder.write(&[])?;
@@ -62,7 +62,7 @@ impl Demo {
         }
         folder.write(&moved)?;
         let path = folder.path().join("routes.yaml");
-        let running = Edge::new(Registry::standard()).start(&path).await.map_err(|error| error.to_string())?;
+        let running = Edge::new(registry).start(&path).await.map_err(|error| error.to_string())?;
         guide::print(&running, &folder);
         if let Some(file) = &self.ready_file {
             guide::write_ready(file, &running, &folder)?;
@@ -75,7 +75,7 @@ impl Demo {
 
 async fn bind(address: &str, free: bool) -> Result<TcpListener, String> {
     let wanted = if free { "127.0.0.1:0" } else { address };
-    TcpListener::bind(wanted)
-        .await
-        .map_err(|error| format!("cannot listen on {wanted}: {error}; `demo --free-ports` takes ports that are free"))
+    TcpListener::bind(wanted).await.map_err(|error| {
+        format!("cannot listen on {wanted}: {error}; `demo --free-ports` takes ports that are free")
+    })
 }

@@ -95,9 +95,12 @@ async fn batches(session: &mut ServerSession, platform: &Platform) -> Result<()>
     let (method, path, owner) = (head.method.clone(), head.uri.path().to_owned(), user(session));
     if method == Method::POST {
         let body = read_body(session).await?;
-        let title = serde_json::from_slice::<Value>(&body).ok().and_then(|body| Some(body.get("title")?.as_str()?.to_owned()));
+        let title = serde_json::from_slice::<Value>(&body)
+            .ok()
+            .and_then(|body| Some(body.get("title")?.as_str()?.to_owned()));
         let Some(title) = title else {
-            return answer(session, StatusCode::BAD_REQUEST, &json!({ "error": "a batch needs a `title`" })).await;
+            return answer(session, StatusCode::BAD_REQUEST, &json!({ "error": "a batch needs a `title`" }))
+                .await;
         };
         let created = {
             let mut batches = platform.batches.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +134,9 @@ async fn files(session: &mut ServerSession, platform: &Platform) -> Result<()> {
     };
     if method == Method::PUT {
         if let Some(folder) = place.parent() {
-            tokio::fs::create_dir_all(folder).await.or_err(ErrorType::FileCreateError, "a folder for uploads")?;
+            tokio::fs::create_dir_all(folder)
+                .await
+                .or_err(ErrorType::FileCreateError, "a folder for uploads")?;
         }
         let mut file = File::create(&place).await.or_err(ErrorType::FileCreateError, "an upload")?;
         let mut bytes = 0;
@@ -172,7 +177,8 @@ async fn download(session: &mut ServerSession, mut file: File) -> Result<()> {
 async fn results(session: &mut ServerSession) -> Result<()> {
     let batch = session.req_header().uri.path().rsplit('/').next().unwrap_or_default().to_owned();
     let sum: u32 = batch.bytes().map(u32::from).sum();
-    let results = json!({ "batch": batch, "essays": sum % 40 + 1, "mean_mark": f64::from(sum % 50) / 10.0 + 5.0 });
+    let results =
+        json!({ "batch": batch, "essays": sum % 40 + 1, "mean_mark": f64::from(sum % 50) / 10.0 + 5.0 });
     answer(session, StatusCode::OK, &results).await
 }
 
