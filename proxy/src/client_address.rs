@@ -26,7 +26,8 @@ where
     if !is_trusted(client, trusted) {
         return client;
     }
-    let entries = forwarded_for.into_iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
+    let entries =
+        forwarded_for.into_iter().rev().flat_map(|value| value.as_bytes().rsplit(|&byte| byte == b','));
     for entry in entries.take(HOPS_MAX) {
         let entry = entry.trim_ascii();
         // RFC 9110, section 5.6.1: a recipient ignores empty elements of a list.
@@ -122,8 +123,19 @@ mod tests {
     #[test]
     fn garbage_ends_the_walk() {
         let garbage = [
-            "unknown", "_hidden", "10.0.0.300", "10.0.0.2:x", "10.0.0.2:+1", "10.0.0.2:70000", "[fd00::2", "[fd00::2]x",
-            "[10.0.0.2]", "fe80::1%eth0", "010.0.0.2", "10.0.0.2 10.0.0.3", "\"10.0.0.2\"",
+            "unknown",
+            "_hidden",
+            "10.0.0.300",
+            "10.0.0.2:x",
+            "10.0.0.2:+1",
+            "10.0.0.2:70000",
+            "[fd00::2",
+            "[fd00::2]x",
+            "[10.0.0.2]",
+            "fe80::1%eth0",
+            "010.0.0.2",
+            "10.0.0.2 10.0.0.3",
+            "\"10.0.0.2\"",
         ];
         for entry in garbage {
             let value = format!("198.51.100.1, {entry}, 10.9.9.9");

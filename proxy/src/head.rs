@@ -106,8 +106,22 @@ const TOKEN: [bool; 256] = {
     while byte < 0x7F {
         let separator = matches!(
             byte,
-            b'"' | b'(' | b')' | b',' | b'/' | b':' | b';' | b'<' | b'=' | b'>' | b'?' | b'@' | b'[' | b'\\' | b']'
-                | b'{' | b'}'
+            b'"' | b'('
+                | b')'
+                | b','
+                | b'/'
+                | b':'
+                | b';'
+                | b'<'
+                | b'='
+                | b'>'
+                | b'?'
+                | b'@'
+                | b'['
+                | b'\\'
+                | b']'
+                | b'{'
+                | b'}'
         );
         table[byte as usize] = !separator;
         byte += 1;

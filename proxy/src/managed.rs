@@ -116,7 +116,9 @@ impl ConnectionError {
         match self {
             ConnectionError::NotAToken => "the Connection header field holds something that is not a token",
             ConnectionError::TooMany => "the Connection header field has too many options",
-            ConnectionError::NotHopByHop => "the Connection header field names a header field that is not the connection's",
+            ConnectionError::NotHopByHop => {
+                "the Connection header field names a header field that is not the connection's"
+            }
         }
     }
 }
@@ -171,7 +173,11 @@ impl Managed {
     ///
     /// # Errors
     /// A `Connection` field that is malformed or nominates what is not hop-by-hop. The request is then unchanged.
-    pub fn strip_hop_by_hop(&self, head: &mut RequestHeader, keep_upgrade: bool) -> Result<(), ConnectionError> {
+    pub fn strip_hop_by_hop(
+        &self,
+        head: &mut RequestHeader,
+        keep_upgrade: bool,
+    ) -> Result<(), ConnectionError> {
         let mut nominated: SmallVec<[HeaderName; 4]> = SmallVec::new();
         let mut upgrades = false;
         let values = head.headers.get_all(header::CONNECTION).iter();

@@ -169,8 +169,7 @@ fn rewrite(bytes: &[u8]) -> Result<(String, bool), PathError> {
             Class::Plain => path.push(char::from(byte)),
             Class::Slash => end_segment(&mut path, true)?,
             Class::Percent => {
-                let decoded =
-                    bytes.get(at..at + 2).and_then(unescape).ok_or(PathError::InvalidEscape)?;
+                let decoded = bytes.get(at..at + 2).and_then(unescape).ok_or(PathError::InvalidEscape)?;
                 at += 2;
                 match decoded {
                     0 => return Err(PathError::EncodedNul),
@@ -214,8 +213,10 @@ fn end_segment(path: &mut String, slash: bool) -> Result<(), PathError> {
 
 /// Whether a piece between two slashes, one of them encoded, is `..`.
 fn hides_dots(path: &[u8]) -> bool {
-    let is_end = |rest: &[u8]| matches!(rest, [] | [b'/', ..] | [b'%', b'2', b'F', ..] | [b'%', b'5', b'C', ..]);
-    let is_start = |before: &[u8]| matches!(before, [.., b'/'] | [.., b'%', b'2', b'F'] | [.., b'%', b'5', b'C']);
+    let is_end =
+        |rest: &[u8]| matches!(rest, [] | [b'/', ..] | [b'%', b'2', b'F', ..] | [b'%', b'5', b'C', ..]);
+    let is_start =
+        |before: &[u8]| matches!(before, [.., b'/'] | [.., b'%', b'2', b'F'] | [.., b'%', b'5', b'C']);
     let pairs = memchr::memmem::find_iter(path, b"..");
     // Dots that stand closer (`...`) are found once and fail both tests, as they should.
     pairs.into_iter().any(|at| is_start(&path[..at]) && is_end(&path[at + 2..]))

@@ -37,7 +37,8 @@ impl<'a> Authority<'a> {
 
     /// Whether two authorities name the same host and port; `default_port` stands for a port left out.
     pub fn agrees(self, other: Authority<'_>, default_port: Option<u16>) -> bool {
-        self.host.eq_ignore_ascii_case(other.host) && self.port.or(default_port) == other.port.or(default_port)
+        self.host.eq_ignore_ascii_case(other.host)
+            && self.port.or(default_port) == other.port.or(default_port)
     }
 }
 
@@ -80,9 +81,38 @@ mod tests {
     #[test]
     fn what_is_no_host() {
         let table = [
-            "", ":80", ".", "a..b", ".a", "a..", "user@example.com", "a,b", "a b", "a/b", "a?b", "a#b", "a%2eb", "a:b", "a:",
-            "a:80:80", "a:99999", "a:+80", "a:-1", "[::1", "[::1]x", "[::1]:", "[]", "[1.2.3.4]", "[fe80::1%25eth0]",
-            "[v1.x]", "::1", "caf\u{e9}", "a\\b", "a;b", "a\0", "\"a\"",
+            "",
+            ":80",
+            ".",
+            "a..b",
+            ".a",
+            "a..",
+            "user@example.com",
+            "a,b",
+            "a b",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a%2eb",
+            "a:b",
+            "a:",
+            "a:80:80",
+            "a:99999",
+            "a:+80",
+            "a:-1",
+            "[::1",
+            "[::1]x",
+            "[::1]:",
+            "[]",
+            "[1.2.3.4]",
+            "[fe80::1%25eth0]",
+            "[v1.x]",
+            "::1",
+            "caf\u{e9}",
+            "a\\b",
+            "a;b",
+            "a\0",
+            "\"a\"",
         ];
         for text in table {
             assert_eq!(Authority::parse(text.as_bytes()), None, "{text:?}");

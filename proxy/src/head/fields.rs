@@ -35,16 +35,12 @@ impl<'a> Fields<'a> {
     fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), HeadError> {
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
-                if self.host.replace(value).is_some() {
-                    return Err(HeadError::HostTwice);
-                }
+                once(self.host.replace(value), HeadError::HostTwice)?;
             }
             6 if name.eq_ignore_ascii_case(b"expect") => check_expect(value)?,
             14 if name.eq_ignore_ascii_case(b"content-length") => {
                 let length = content_length(value).ok_or(HeadError::BadContentLength)?;
-                if self.length.replace(length).is_some() {
-                    return Err(HeadError::ContentLengthTwice);
-                }
+                once(self.length.replace(length), HeadError::ContentLengthTwice)?;
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
@@ -67,6 +63,11 @@ impl<'a> Fields<'a> {
             (false, Some(length)) => Ok(Framing::Length(length)),
         }
     }
+}
+
+/// Refuses a field that was there before.
+fn once<T>(before: Option<T>, twice: HeadError) -> Result<(), HeadError> {
+    if before.is_some() { Err(twice) } else { Ok(()) }
 }
 
 /// Splits a line at its colon, and checks every byte of name and value.

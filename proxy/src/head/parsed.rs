@@ -58,11 +58,14 @@ fn check_host(head: &RequestHeader) -> Result<(), HeadError> {
     let host = single(head, &header::HOST, HeadError::HostTwice)?;
     let host = host.map(|host| Authority::parse(host).ok_or(HeadError::BadHost)).transpose()?;
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let authority = authority.map(|authority| Authority::parse(authority).ok_or(HeadError::BadHost)).transpose()?;
+    let authority =
+        authority.map(|authority| Authority::parse(authority).ok_or(HeadError::BadHost)).transpose()?;
     let default_port = head.uri.scheme_str().map(|scheme| if scheme == "https" { 443 } else { 80 });
     match (authority, host) {
         (None, None) => Err(HeadError::HostMissing),
-        (Some(authority), Some(host)) if !authority.agrees(host, default_port) => Err(HeadError::HostDisagrees),
+        (Some(authority), Some(host)) if !authority.agrees(host, default_port) => {
+            Err(HeadError::HostDisagrees)
+        }
         _ => Ok(()),
     }
 }

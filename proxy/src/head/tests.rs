@@ -183,7 +183,8 @@ fn framing_has_one_reading() {
 #[test]
 fn underscores_pass_where_allowed_but_never_as_framing() {
     let limits = HeadLimits { allow_underscores: true, ..LIMITS };
-    let with = |name: &str| check(format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: 1\r\n\r\n").as_bytes(), &limits);
+    let with =
+        |name: &str| check(format!("GET / HTTP/1.1\r\nHost: a\r\n{name}: 1\r\n\r\n").as_bytes(), &limits);
     assert_eq!(with("my_field"), Ok(Framing::None));
     for name in ["Content_Length", "transfer_encoding", "content_length"] {
         assert_eq!(with(name), Err(HeadError::Underscore), "{name}");
@@ -284,7 +285,10 @@ proptest! {
     }
 }
 
-fn h2(method: &str, uri: &str, fields: &[(&str, &str)]) -> RequestHeader {
+/// Names and values of fields.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+fn h2(method: &str, uri: &str, fields: Pairs<'_>) -> RequestHeader {
     let mut head = RequestHeader::build(method, b"/", None).unwrap();
     head.set_uri(uri.parse::<Uri>().unwrap());
     head.set_version(http::Version::HTTP_2);
@@ -299,7 +303,7 @@ fn h2(method: &str, uri: &str, fields: &[(&str, &str)]) -> RequestHeader {
 fn http2_heads_keep_the_same_rules() {
     use HeadError::*;
     let uri = "https://a.example/x";
-    let passes: [(&str, &[(&str, &str)]); 6] = [
+    let passes: [(&str, Pairs<'_>); 6] = [
         (uri, &[]),
         (uri, &[("host", "A.example:443"), ("te", "trailers"), ("content-length", "5")]),
         ("https://a.example", &[]),
@@ -310,7 +314,7 @@ fn http2_heads_keep_the_same_rules() {
     for (uri, fields) in passes {
         assert_eq!(check_parsed(&h2("GET", uri, fields), &LIMITS), Ok(()), "{uri} {fields:?}");
     }
-    let refused: [(&str, &[(&str, &str)], HeadError); 19] = [
+    let refused: [(&str, Pairs<'_>, HeadError); 19] = [
         ("/x", &[], HostMissing),
         (uri, &[("host", "b.example")], HostDisagrees),
         (uri, &[("host", "a.example:444")], HostDisagrees),

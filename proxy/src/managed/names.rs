@@ -33,11 +33,11 @@ impl NameSet {
         if self.bits[usize::from(print >> 6)] >> (print & 63) & 1 == 0 {
             return false;
         }
-        let against = |known: &Box<[u8]>| {
-            let bytes = || known.iter().copied().cmp(name.iter().copied().map(fold));
-            known.len().cmp(&name.len()).then_with(bytes)
-        };
-        self.names.binary_search_by(against).is_ok()
+        let folded = || name.iter().copied().map(fold);
+        let found = self.names.binary_search_by(|known| {
+            known.len().cmp(&name.len()).then_with(|| known.iter().copied().cmp(folded()))
+        });
+        found.is_ok()
     }
 }
 

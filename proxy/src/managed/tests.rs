@@ -130,9 +130,26 @@ fn an_upgrade_survives_where_it_is_wanted() {
 #[test]
 fn connection_may_not_nominate_what_is_not_its_own() {
     let refused = [
-        "Host", "Authorization", "cookie", "Content-Length", "content-type", "Transfer-Encoding", "X-User-Id",
-        "x_user_id", "X-Forwarded-For", "X_Forwarded-Proto", "X-Real-IP", "Forwarded", "Origin", "Sec-Fetch-Site",
-        "Expect", "traceparent", "If-Match", "Cache-Control", "X-Request-Id", "Access-Control-Request-Method",
+        "Host",
+        "Authorization",
+        "cookie",
+        "Content-Length",
+        "content-type",
+        "Transfer-Encoding",
+        "X-User-Id",
+        "x_user_id",
+        "X-Forwarded-For",
+        "X_Forwarded-Proto",
+        "X-Real-IP",
+        "Forwarded",
+        "Origin",
+        "Sec-Fetch-Site",
+        "Expect",
+        "traceparent",
+        "If-Match",
+        "Cache-Control",
+        "X-Request-Id",
+        "Access-Control-Request-Method",
     ];
     for name in refused {
         let value = format!("close, {name}");
@@ -165,8 +182,16 @@ fn spelling(names: &'static [&'static str]) -> impl Strategy<Value = String> {
 }
 
 const MANAGED: &[&str] = &[
-    "x-user-id", "x-roles", "x-forwarded-user", "x-forwarded-for", "x-forwarded-proto", "forwarded", "x-real-ip",
-    "x-original-url", "x-rewrite-url", "proxy",
+    "x-user-id",
+    "x-roles",
+    "x-forwarded-user",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "forwarded",
+    "x-real-ip",
+    "x-original-url",
+    "x-rewrite-url",
+    "proxy",
 ];
 const HARMLESS: &[&str] = &["accept", "x-user", "x-trace", "user-agent", "x-forward", "roles"];
 

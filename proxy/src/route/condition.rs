@@ -34,7 +34,10 @@ impl Conditions {
         };
         let headers = matches.headers.iter().map(|(name, value)| Ok((header(name)?, Test::of(value)?)));
         let query = matches.query.iter().map(|(name, value)| Ok((name.as_str().into(), Test::of(value)?)));
-        Ok(Conditions { headers: headers.collect::<Result<_, _>>()?, query: query.collect::<Result<_, _>>()? })
+        Ok(Conditions {
+            headers: headers.collect::<Result<_, _>>()?,
+            query: query.collect::<Result<_, _>>()?,
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -65,7 +68,8 @@ impl Conditions {
     /// Whether every request that meets `other` surely meets these.
     pub(super) fn cover(&self, other: &Conditions) -> bool {
         fn all<N: PartialEq>(own: &[(N, Test)], other: &[(N, Test)]) -> bool {
-            own.iter().all(|(name, test)| other.iter().any(|(known, wish)| known == name && test.covers(wish)))
+            own.iter()
+                .all(|(name, test)| other.iter().any(|(known, wish)| known == name && test.covers(wish)))
         }
         all(&self.headers, &other.headers) && all(&self.query, &other.query)
     }
@@ -84,9 +88,8 @@ impl Test {
         let mut values = query.headers.get_all(name).iter();
         match self {
             Test::Exact(text) => values.any(|value| value.as_bytes() == text.as_bytes()),
-            Test::Regex(regex) => {
-                values.any(|value| std::str::from_utf8(value.as_bytes()).is_ok_and(|value| regex.is_match(value)))
-            }
+            Test::Regex(regex) => values
+                .any(|value| std::str::from_utf8(value.as_bytes()).is_ok_and(|value| regex.is_match(value))),
             Test::Present(present) => values.next().is_some() == *present,
         }
     }
@@ -173,7 +176,8 @@ mod tests {
 
     #[test]
     fn queries_are_decoded_like_forms() {
-        let table = [("a+b%20c", "a b c"), ("%c3%A9", "\u{e9}"), ("%", "%"), ("%4", "%4"), ("%zz", "%zz"), ("", "")];
+        let table =
+            [("a+b%20c", "a b c"), ("%c3%A9", "\u{e9}"), ("%", "%"), ("%4", "%4"), ("%zz", "%zz"), ("", "")];
         for (raw, expected) in table {
             assert_eq!(Decoded::new(raw).collect::<Vec<u8>>(), expected.as_bytes(), "{raw}");
         }

@@ -124,7 +124,8 @@ mod tests {
         for text in ["a.b.example", "*.b.example", "*.example"] {
             *hosts.entry(&Host::parse(text).unwrap()) = text.to_owned();
         }
-        let fitting = |hosts: &Hosts<String>, name: &str| hosts.fitting(name).cloned().collect::<Vec<_>>().join(" ");
+        let fitting =
+            |hosts: &Hosts<String>, name: &str| hosts.fitting(name).cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(fitting(&hosts, "a.b.example"), "a.b.example *.b.example *.example");
         assert_eq!(fitting(&hosts, "x.y.b.example"), "*.b.example *.example");
         assert_eq!(fitting(&hosts, "b.example"), "*.example");

@@ -65,7 +65,12 @@ impl Methods {
     /// The methods of a set, in a fixed order.
     pub(super) fn list(&self, set: MethodSet) -> SmallVec<[Method; 8]> {
         let bits = set.0;
-        self.known.iter().enumerate().filter(|(place, _)| bits >> place & 1 == 1).map(|(_, m)| m.clone()).collect()
+        self.known
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| bits >> place & 1 == 1)
+            .map(|(_, m)| m.clone())
+            .collect()
     }
 }
 

@@ -34,7 +34,8 @@ pub(super) fn check(entries: &[Entry], report: &mut Report) {
             match compare(entry, before) {
                 Overlap::None => {}
                 Overlap::Same(other) => {
-                    let (first, second) = if other.index < entry.index { (other, entry) } else { (entry, other) };
+                    let (first, second) =
+                        if other.index < entry.index { (other, entry) } else { (entry, other) };
                     if told.insert((second.index, true)) {
                         same(first, second, report);
                     }
@@ -65,7 +66,8 @@ fn compare<'a>(entry: &Entry, before: impl Iterator<Item = &'a &'a Entry>) -> Ov
         if !other.conditions.cover(&entry.conditions) {
             continue;
         }
-        let same_kind = matches!(entry.pattern, Pattern::Regex(_)) == matches!(other.pattern, Pattern::Regex(_));
+        let same_kind =
+            matches!(entry.pattern, Pattern::Regex(_)) == matches!(other.pattern, Pattern::Regex(_));
         if same_kind && other.methods == entry.methods && entry.conditions.cover(&other.conditions) {
             return Overlap::Same(other);
         }
@@ -91,8 +93,12 @@ fn hidden(entry: &Entry, other: &Entry, host: &Host, report: &mut Report) {
         (host, _) => format!(" for `{host}`"),
     };
     let hint = match (&entry.pattern, &other.pattern) {
-        (Pattern::Regex(_), Pattern::Segments { .. }) => "a path for everything comes before regular expressions",
+        (Pattern::Regex(_), Pattern::Segments { .. }) => {
+            "a path for everything comes before regular expressions"
+        }
         _ => "put the narrower route first, or make it more specific",
     };
-    report.warning(entry.at, format!("no request reaches this route{of_host}: the one at {place} takes it")).hint(hint);
+    report
+        .warning(entry.at, format!("no request reaches this route{of_host}: the one at {place} takes it"))
+        .hint(hint);
 }

@@ -147,7 +147,10 @@ pub(super) fn whole_regex(pattern: &Located<String>) -> Result<Regex, Wrong> {
             message: format!("the regular expression needs more than {limit} bytes"),
             hint: Some("shorten it, or lower its repetition counts".to_owned()),
         },
-        error => Wrong { message: format!("not a regular expression: {}", last_line(&error.to_string())), hint: None },
+        error => Wrong {
+            message: format!("not a regular expression: {}", last_line(&error.to_string())),
+            hint: None,
+        },
     };
     build(pattern).map_err(wrong)?;
     build(&format!(r"\A(?:{})\z", pattern.value)).map_err(wrong)
@@ -197,7 +200,10 @@ fn template(text: &str) -> Result<(Pattern, Vec<Box<str>>), Wrong> {
         names.push(name.into());
         if inner.starts_with("**") {
             if !last {
-                return Err(wrong(format!("`{piece}` must come last"), "it stands for all the rest of a path"));
+                return Err(wrong(
+                    format!("`{piece}` must come last"),
+                    "it stands for all the rest of a path",
+                ));
             }
             tail = true;
         } else {
@@ -262,7 +268,17 @@ mod tests {
 
     #[test]
     fn the_more_specific_comes_first() {
-        let order = ["/a/b", "/a/{x}", "/{x}/a", "/{x}/{y}", "/a/b/{**r}", "/a/{x}/{**r}", "/a/{**r}", "/{x}/{**r}", "/{**r}"];
+        let order = [
+            "/a/b",
+            "/a/{x}",
+            "/{x}/a",
+            "/{x}/{y}",
+            "/a/b/{**r}",
+            "/a/{x}/{**r}",
+            "/a/{**r}",
+            "/{x}/{**r}",
+            "/{**r}",
+        ];
         for pair in order.windows(2) {
             assert_eq!(pattern(pair[0]).precedence(&pattern(pair[1])), Ordering::Less, "{pair:?}");
         }
@@ -292,7 +308,9 @@ mod tests {
             let wrong = template(text).unwrap_err();
             assert!(wrong.message.contains(message), "{text}: {wrong:?}");
         }
-        for (text, hint) in [("/%7euser", "write `~user`"), ("/a%2fb", "write `a%2Fb`"), ("/a|b", "write `a%7Cb`")] {
+        for (text, hint) in
+            [("/%7euser", "write `~user`"), ("/a%2fb", "write `a%2Fb`"), ("/a|b", "write `a%7Cb`")]
+        {
             assert_eq!(template(text).unwrap_err().hint.as_deref(), Some(hint));
         }
     }

@@ -82,7 +82,8 @@ impl Table {
         }
         for regexes in hosts.values().map(|paths| &paths.regexes) {
             if let Some(&beyond) = regexes.get(PATH_REGEXES_MAX) {
-                let message = format!("more than {PATH_REGEXES_MAX} regular expressions for the paths of one host");
+                let message =
+                    format!("more than {PATH_REGEXES_MAX} regular expressions for the paths of one host");
                 report
                     .error(entries[beyond as usize].at, message)
                     .hint("each is tried in turn; templates such as `/v1/{id}` cost nothing");
@@ -219,7 +220,9 @@ impl Entry {
         for host in &matches.hosts {
             match Host::parse(host) {
                 Ok(parsed) => hosts.push(parsed),
-                Err(hint) => errors.push((host.at, format!("`{}` is not a host of a route", host.value), Some(hint))),
+                Err(hint) => {
+                    errors.push((host.at, format!("`{}` is not a host of a route", host.value), Some(hint)));
+                }
             }
         }
         if matches.hosts.is_empty() {
@@ -229,9 +232,14 @@ impl Entry {
         let pattern = Pattern::of(matches).map_err(|wrong| {
             errors.push((path.map_or(matches.at, |path| path.at), wrong.message, wrong.hint));
         });
-        let conditions = Conditions::of(matches).map_err(|(at, wrong)| errors.push((at, wrong.message, wrong.hint)));
+        let conditions =
+            Conditions::of(matches).map_err(|(at, wrong)| errors.push((at, wrong.message, wrong.hint)));
         let methods = methods.set(&matches.methods).map_err(|name| {
-            errors.push((matches.at, format!("`{name}` is not a method, or the 64th of this configuration"), None));
+            errors.push((
+                matches.at,
+                format!("`{name}` is not a method, or the 64th of this configuration"),
+                None,
+            ));
         });
         for (at, message, hint) in errors.drain(..) {
             let error = report.error(at, message);
@@ -243,7 +251,14 @@ impl Entry {
             return None;
         }
         let (pattern, _) = pattern.ok()?;
-        Some(Entry { index, at: matches.at, hosts, pattern, methods: methods.ok()?, conditions: conditions.ok()? })
+        Some(Entry {
+            index,
+            at: matches.at,
+            hosts,
+            pattern,
+            methods: methods.ok()?,
+            conditions: conditions.ok()?,
+        })
     }
 
     /// Which of two entries takes a request for a host of both: the lesser.

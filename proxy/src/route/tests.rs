@@ -42,7 +42,10 @@ fn told(matches: &[&str]) -> String {
     report.to_string()
 }
 
-fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+/// Names and values of fields.
+type Pairs<'a> = &'a [(&'a str, &'a str)];
+
+fn headers(fields: Pairs<'_>) -> HeaderMap {
     let field = |(name, value): &(&str, &str)| {
         (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
     };
@@ -149,7 +152,8 @@ fn another_method_is_told_from_another_path() {
         "/open",
         "PATCH other.example/a",
     ]);
-    let get_head = [Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::from_bytes(b"PURGE").unwrap()];
+    let get_head =
+        [Method::GET, Method::HEAD, Method::POST, Method::DELETE, Method::from_bytes(b"PURGE").unwrap()];
     assert_eq!(find(&table, "OPTIONS h/a"), allowed(&get_head));
     assert_eq!(find(&table, "BREW h/a"), allowed(&get_head));
     assert_eq!(find(&table, "PURGE h/a"), Found::Route(1));
@@ -177,7 +181,9 @@ fn an_unknown_host_is_not_an_unknown_path() {
     ] {
         assert_eq!(find(&table, request), found, "{request}");
     }
-    assert!(table.knows_host("A.example") && table.knows_host("c.b.example.") && !table.knows_host("b.example"));
+    assert!(
+        table.knows_host("A.example") && table.knows_host("c.b.example.") && !table.knows_host("b.example")
+    );
     assert!(!table.knows_host(""));
 }
 
@@ -191,7 +197,7 @@ fn conditions_hold_all_or_not_at_all() {
         "{ path: /a, query: { q: { regex: \"[0-9]+\" }, r: { present: false } } }",
         "{ path: /a, headers: { x-v: \"2\" }, query: { q: \"1\" } }",
     ]);
-    let cases: [(&str, &[(&str, &str)], usize); 14] = [
+    let cases: [(&str, Pairs<'_>, usize); 14] = [
         ("GET h/a", &[], 0),
         ("GET h/a", &[("x-v", "1")], 0),
         ("GET h/a", &[("x-v", "2")], 1),
@@ -208,7 +214,11 @@ fn conditions_hold_all_or_not_at_all() {
         ("GET h/a?q=1&&=&", &[], 4),
     ];
     for (request, fields, expected) in cases {
-        assert_eq!(find_with(&table, request, &headers(fields)), Found::Route(expected), "{request} {fields:?}");
+        assert_eq!(
+            find_with(&table, request, &headers(fields)),
+            Found::Route(expected),
+            "{request} {fields:?}"
+        );
     }
 }
 
@@ -221,7 +231,10 @@ fn parameters_are_ranges_of_the_path() {
         let query = Query { method: &method, host: "", path, headers: &headers, query: None };
         let mut params = Params::from_iter([(7, 7)]);
         table.find(&query, &mut params);
-        params.iter().map(|&(from, to)| path[usize::from(from)..usize::from(to)].to_owned()).collect::<Vec<_>>()
+        params
+            .iter()
+            .map(|&(from, to)| path[usize::from(from)..usize::from(to)].to_owned())
+            .collect::<Vec<_>>()
     };
     assert_eq!(captured("/a/1/b/22"), ["1", "22"]);
     assert_eq!(captured("/a/1/c/22/"), ["1", "c/22/"]);
@@ -238,7 +251,13 @@ fn the_asterisk_is_no_path() {
     let table = table(&["/{**rest}", "{ path_regex: \".*\" }", "{ methods: [OPTIONS], host: a.example }"]);
     assert_eq!(
         table.find(
-            &Query { method: &Method::OPTIONS, host: "a.example", path: "*", headers: &HeaderMap::new(), query: None },
+            &Query {
+                method: &Method::OPTIONS,
+                host: "a.example",
+                path: "*",
+                headers: &HeaderMap::new(),
+                query: None
+            },
             &mut Params::new()
         ),
         Found::NotFound
@@ -256,7 +275,10 @@ fn routes_that_say_the_same_are_refused() {
     ];
     for pair in same {
         let told = told(&[&line(pair[0]), &line(pair[1])]);
-        assert!(told.starts_with("error: this route matches the same requests as the one at routes.yaml:1:"), "{told}");
+        assert!(
+            told.starts_with("error: this route matches the same requests as the one at routes.yaml:1:"),
+            "{told}"
+        );
         assert!(told.contains("--> routes.yaml:2:"), "{told}");
     }
     let conditions = [
@@ -282,7 +304,10 @@ fn routes_that_nothing_reaches_are_warned_about() {
     ];
     for matches in hidden {
         let told = told(matches);
-        assert!(told.starts_with("warning: no request reaches this route: the one at routes.yaml:"), "{told}");
+        assert!(
+            told.starts_with("warning: no request reaches this route: the one at routes.yaml:"),
+            "{told}"
+        );
         assert_eq!(told.matches("warning").count(), 1, "{told}");
     }
     let partly = told(&["\"GET|POST a.b/x\"", "\"POST a.b|c.d/x\""]);
@@ -303,8 +328,14 @@ fn routes_that_nothing_reaches_are_warned_about() {
 fn what_cannot_be_compiled_is_told_with_its_place() {
     let cases = [
         ("{ path_regex: \"(\" }", "not a regular expression: unclosed group"),
-        ("{ path: /a, headers: { x: { regex: \"[\" } } }", "not a regular expression: unclosed character class"),
-        ("{ path: /a, query: { x: { regex: \"a{1000}{1000}{1000}\" } } }", "the regular expression needs more than"),
+        (
+            "{ path: /a, headers: { x: { regex: \"[\" } } }",
+            "not a regular expression: unclosed character class",
+        ),
+        (
+            "{ path: /a, query: { x: { regex: \"a{1000}{1000}{1000}\" } } }",
+            "the regular expression needs more than",
+        ),
         ("\"/%7euser\"", "not in canonical form"),
     ];
     for (text, message) in cases {
@@ -316,7 +347,8 @@ fn what_cannot_be_compiled_is_told_with_its_place() {
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert!(told(&many).contains("more than 256 regular expressions"));
     assert_eq!(told(&many[1..]), "");
-    let many: Vec<String> = (0..56).map(|n| format!("\"X{} /a\"", "Y".repeat(n % 30) + &"Z".repeat(n / 30))).collect();
+    let many: Vec<String> =
+        (0..56).map(|n| format!("\"X{} /a\"", "Y".repeat(n % 30) + &"Z".repeat(n / 30))).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert!(told(&many).contains("the 64th"), "{}", told(&many));
 }
@@ -341,7 +373,8 @@ fn explain_says_why() {
         "a.example/y",
     ]);
     let headers = HeaderMap::new();
-    let query = Query { method: &Method::GET, host: "a.example", path: "/x/1", headers: &headers, query: None };
+    let query =
+        Query { method: &Method::GET, host: "a.example", path: "/x/1", headers: &headers, query: None };
     let failed = |reason: &str| Verdict::Failed { reason: reason.to_owned() };
     let expected = [
         (0, Verdict::Chosen),
@@ -377,13 +410,17 @@ impl Naive {
 
     fn path(&self, segments: &[&str]) -> bool {
         match self.segments.split_last() {
-            Some((&"{**t}", fixed)) => segments.len() > fixed.len() && Self::fixed(fixed, &segments[..fixed.len()]),
+            Some((&"{**t}", fixed)) => {
+                segments.len() > fixed.len() && Self::fixed(fixed, &segments[..fixed.len()])
+            }
             _ => segments.len() == self.segments.len() && Self::fixed(&self.segments, segments),
         }
     }
 
     fn fixed(own: &[&str], segments: &[&str]) -> bool {
-        own.iter().zip(segments).all(|(own, found)| if own.starts_with('{') { !found.is_empty() } else { own == found })
+        own.iter()
+            .zip(segments)
+            .all(|(own, found)| if own.starts_with('{') { !found.is_empty() } else { own == found })
     }
 
     /// The documented order, as a sort key.
@@ -394,7 +431,8 @@ impl Naive {
             None => (2, Reverse(0)),
         };
         let tail = self.segments.last() == Some(&"{**t}");
-        let class = if tail { 2 } else { usize::from(self.segments.iter().any(|segment| segment.starts_with('{'))) };
+        let class =
+            if tail { 2 } else { usize::from(self.segments.iter().any(|segment| segment.starts_with('{'))) };
         let length = if tail { self.segments.len() } else { 0 };
         let params: Vec<bool> = self.segments.iter().map(|segment| segment.starts_with('{')).collect();
         (host, class, Reverse(length), params, self.method.is_none(), self.header.is_none(), index)
@@ -409,7 +447,9 @@ fn naive_route() -> impl Strategy<Value = Naive> {
     let header = prop::option::weighted(0.2, prop::sample::select(vec!["1", "2"]));
     (segments, end, method, host, header).prop_map(|(mut segments, end, method, host, header)| {
         // Parameter names must differ.
-        for (place, name) in segments.iter_mut().filter(|segment| **segment == "{p}").zip(["{p}", "{r}", "{s}"]) {
+        for (place, name) in
+            segments.iter_mut().filter(|segment| **segment == "{p}").zip(["{p}", "{r}", "{s}"])
+        {
             *place = name;
         }
         segments.push(end);

@@ -49,7 +49,9 @@ impl Literals {
         }
         *self = match std::mem::take(self) {
             Literals::None => Literals::One(segment.into(), new),
-            Literals::One(text, child) => Literals::Many(Map::from_iter([(text, child), (segment.into(), new)])),
+            Literals::One(text, child) => {
+                Literals::Many(Map::from_iter([(text, child), (segment.into(), new)]))
+            }
             Literals::Many(mut children) => {
                 children.insert(segment.into(), new);
                 Literals::Many(children)
