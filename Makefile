@@ -22,6 +22,7 @@ test:
 	@$(STEP) "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 	@$(STEP) "unit, story and doc tests" ./scripts/test.sh
 	@$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+	@$(STEP) "reference" ./scripts/reference.sh --check
 	@$(STEP) "examples" ./scripts/examples.sh
 	@$(STEP) "real clients" ./tests/clients/run.sh
 	@$(STEP) "fuzzing, a short run" ./scripts/fuzz.sh

@@ -30,7 +30,7 @@ pub struct Config {
     /// Where the edge accepts connections, by name.
     #[serde(default)]
     pub listeners: Named<Listener>,
-    /// The operator's own listener: health, metrics, the running configuration. Off when absent.
+    /// The operator's own listener: health, metrics, the running configuration. Off when absent. Read at start only.
     #[serde(default)]
     pub admin: Option<Admin>,
     /// How the process runs.
@@ -60,9 +60,10 @@ pub struct Process {
     /// How long a stop waits for exchanges under way before it cuts them. Default: 30s.
     pub drain: Timespan,
     /// Where the access log goes: `stdout`, `stderr`, `off`, or a file's path (opened again on reload, so that it can be
-    /// rotated). Default: stdout.
+    /// rotated). A log is turned on or off at start only. Default: stdout.
     pub access_log: String,
-    /// Whether a changed file (this one, an included one, a certificate, a key set) is loaded by itself. Default: true.
+    /// Whether a changed file (this one, an included one, a certificate, a key set) is loaded by itself. Read at start
+    /// only. Default: true.
     pub watch: bool,
 }
 

@@ -72,8 +72,8 @@ impl Book<'_> {
         if forms.is_some() {
             self.text.push('\n');
         }
-        // A form in parts has keys of its own.
-        for form in forms.into_iter().flatten().filter(|form| form.get("properties").is_some()) {
+        // A form in parts has keys of its own; where nothing is said of them, the list above says it all.
+        for form in forms.into_iter().flatten().filter(|form| explains_keys(form)) {
             self.table(form);
         }
     }
@@ -91,12 +91,13 @@ impl Book<'_> {
                 _ if required.contains(&key.as_str()) => "required".to_owned(),
                 None | Some(Value::Null | Value::Object(_)) => String::new(),
                 Some(Value::Array(list)) if list.is_empty() => String::new(),
+                Some(Value::String(text)) if text.is_empty() => String::new(),
                 Some(value) => format!("`{}`", shown(value)),
             };
             let kind = self.kind(property);
             let description =
                 property.get("description").and_then(Value::as_str).map(words).unwrap_or_default();
-            let description = description.replace('|', "\\|");
+            let description = without_default(&description, property.get("default")).replace('|', "\\|");
             let _ =
                 writeln!(self.text, "| `{key}` | {} | {default} | {description} |", kind.replace('|', "\\|"));
         }
@@ -140,11 +141,26 @@ impl Book<'_> {
             },
             "object" => match schema.get("additionalProperties") {
                 Some(values @ Value::Object(_)) => format!("mapping from names to {}", self.kind(values)),
-                _ => "mapping".to_owned(),
+                _ => self.parts(schema),
             },
             "boolean" => "`true` or `false`".to_owned(),
             "integer" => "whole number".to_owned(),
             other => other.to_owned(),
+        }
+    }
+
+    /// A mapping by its keys, and by what its one key holds where nothing else says so.
+    fn parts(&mut self, schema: &Value) -> String {
+        let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+            return "mapping".to_owned();
+        };
+        let keys: Vec<String> = properties.keys().map(|key| format!("{key}: ...")).collect();
+        let shape = format!("`{{ {} }}`", keys.join(", "));
+        match properties.values().next() {
+            Some(value) if properties.len() == 1 && !explains_keys(schema) => {
+                format!("{shape} with {}", self.kind(value))
+            }
+            _ => shape,
         }
     }
 
@@ -172,6 +188,18 @@ impl Book<'_> {
             }
         }
     }
+}
+
+/// Whether a mapping says what its keys are.
+fn explains_keys(schema: &Value) -> bool {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    properties.is_some_and(|all| all.values().any(|property| property.get("description").is_some()))
+}
+
+/// A description without its last sentence, if that says no more than the column of defaults.
+fn without_default<'a>(description: &'a str, default: Option<&Value>) -> &'a str {
+    let said = default.map(|default| format!("Default: {}.", shown(default)));
+    said.and_then(|said| description.strip_suffix(&said)).map_or(description, str::trim_end)
 }
 
 /// `UpstreamTls` becomes `Upstream tls`.
@@ -216,6 +244,25 @@ mod tests {
     struct DelayConfig {
         /// For how long.
         time: Timespan,
+        /// As many. Default: 500.
+        #[schemars(default = "five_hundred")]
+        count: u32,
+        place: Place,
+    }
+
+    /// Where to look.
+    #[derive(JsonSchema)]
+    #[schemars(rename_all = "snake_case")]
+    #[allow(dead_code, reason = "only its schema matters")]
+    enum Place {
+        /// Nowhere else.
+        Header,
+        /// One of this name.
+        Cookie(String),
+    }
+
+    fn five_hundred() -> u32 {
+        500
     }
 
     fn all() -> String {
@@ -244,5 +291,23 @@ mod tests {
         assert!(text.contains("One of `RS256`, `RS384`,"), "{text}");
         assert!(text.contains("### `delay`\n\nDelays every request.\n"), "{text}");
         assert!(text.contains("`METHOD[|METHOD...] [host]/path`"), "{text}");
+    }
+
+    #[test]
+    fn says_no_default_twice() {
+        let text = all();
+        assert!(text.contains("| `500` | As many. |"), "{text}");
+        assert!(text.contains("| `240B` | The slowest"), "{text}");
+        assert!(text.contains("Default: 240B; 0 turns it off. |"), "{text}");
+        assert!(!text.contains("``"), "an empty default is none: {text}");
+    }
+
+    /// Two forms of one key, as of the places where a credential may be.
+    #[test]
+    fn a_form_is_told_by_its_keys() {
+        let text = all();
+        assert!(text.contains("- `{ cookie: ... }` with string: One of this name.\n"), "{text}");
+        assert!(text.contains("- `{ address: ..., weight: ... }`\n"), "{text}");
+        assert!(!text.contains("| `cookie` |"), "{text}");
     }
 }

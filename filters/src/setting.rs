@@ -99,6 +99,6 @@ impl JsonSchema for Choice {
     }
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": ["string", "null", "boolean"] })
+        schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "const": false }, { "type": "null" }] })
     }
 }

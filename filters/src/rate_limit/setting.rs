@@ -27,7 +27,11 @@ pub struct Config {
     /// How many requests may come at once after a pause, at least 1. Default: the count of `rate`.
     #[serde(default)]
     pub burst: Option<Located<u32>>,
-    /// What is counted by. Default: client.
+    /// What is counted by: `client` (the client's address, an IPv6 address by its /64), `jwt.sub` (who asks, also by
+    /// API key), `jwt.<claim>` (a claim by its dotted path), `header.<Name>`, `route`, `global`, or a list of up to four
+    /// of these, which are counted by together. Where a request has no such claim or header, the client's address
+    /// stands in. A header that clients choose freely limits nobody: take one that a trusted proxy sets, or list it
+    /// together with another. Default: client.
     #[serde(default)]
     pub key: Option<Located<KeySetting>>,
     /// Several limits instead of one, at most 8. All are checked; a request that one of them refuses costs nothing in
@@ -57,7 +61,7 @@ pub struct LimitSetting {
     /// How many requests may come at once after a pause, at least 1. Default: the count of `rate`.
     #[serde(default)]
     pub burst: Option<Located<u32>>,
-    /// What is counted by. Default: client.
+    /// What is counted by; see `rate_limit`. Default: client.
     #[serde(default = "by_client")]
     pub key: Located<KeySetting>,
     /// Only count what would be refused by this limit. Default: that of `rate_limit`.
