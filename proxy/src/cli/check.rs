@@ -52,10 +52,21 @@ impl Check {
         let (errors, warnings) = (report.errors().count(), report.warnings().count());
         match counts {
             Some((routes, upstreams, chains)) => println!(
-                "{}: {routes} routes, {upstreams} upstreams, {chains} chains; {warnings} warnings",
-                self.file.display()
+                "{}: {}, {}, {}; {}",
+                self.file.display(),
+                many(routes, "route"),
+                many(upstreams, "upstream"),
+                many(chains, "chain"),
+                many(warnings, "warning")
             ),
-            None => println!("{}: {errors} errors, {warnings} warnings", self.file.display()),
+            None => {
+                println!("{}: {}, {}", self.file.display(), many(errors, "error"), many(warnings, "warning"));
+            }
         }
     }
+}
+
+/// `1 route`, `2 routes`.
+fn many(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }

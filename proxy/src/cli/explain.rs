@@ -8,12 +8,15 @@ use sallyport_filters::Registry;
 use super::{CANNOT, ConfigFile, Done, Format, NO, print_json};
 use crate::inspect::{Explanation, Given, Inspection};
 
+/// How many routes people are shown; the nearest come first.
+const LOOKED_MAX: usize = 20;
+
 /// Options of `explain`.
 #[derive(Debug, Args)]
 pub(super) struct Explain {
     /// The request's method.
     method: String,
-    /// The request's URL: `https://api.example.com/v1/batches?limit=5`, or a path alone.
+    /// The request's URL: `https://api.example.com/v1/batches?limit=5`, or a path alone (give `-H 'Host: ...'` then).
     url: String,
     /// A header of the request, `Name: value`; may be repeated.
     #[arg(long, short = 'H', value_name = "HEADER", value_parser = header)]
@@ -53,8 +56,14 @@ fn print(explanation: &Explanation) {
     println!("host     {}", if explanation.host.is_empty() { "(none)" } else { &explanation.host });
     println!("path     {}", explanation.path);
     match (&explanation.route, explanation.refused) {
+        (Some(route), _) if explanation.preflight => {
+            println!("route    {route}, whose CORS filter answers the preflight");
+        }
         (Some(route), _) => println!("route    {route}"),
-        (None, Some(status)) => println!("route    none: the edge answers {status}"),
+        (None, Some(status)) => {
+            let reason = explanation.reason.as_deref().unwrap_or_default();
+            println!("route    none: the edge answers {status}, {reason}");
+        }
         (None, None) => println!("route    none"),
     }
     for (name, value) in &explanation.params {
@@ -66,8 +75,11 @@ fn print(explanation: &Explanation) {
     if let Some(action) = &explanation.action {
         println!("action   {action}");
     }
-    for (place, looked) in explanation.considered.iter().enumerate() {
+    for (place, looked) in explanation.considered.iter().take(LOOKED_MAX).enumerate() {
         let head = if place == 0 { "looked" } else { "" };
         println!("{head:8} {}: {}", looked.route, looked.verdict);
+    }
+    if let more @ 1.. = explanation.considered.len().saturating_sub(LOOKED_MAX) {
+        println!("         and {more} more, further off; `--format json` has them all");
     }
 }

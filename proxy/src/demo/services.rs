@@ -117,7 +117,7 @@ async fn batches(session: &mut ServerSession, platform: &Platform) -> Result<()>
         let own = own.map(|(id, batch)| json!({ "id": id, "owner": batch.owner, "title": batch.title }));
         match path.strip_prefix("/v1/batches/") {
             None => Some(json!({ "batches": own.collect::<Vec<_>>() })),
-            Some(id) => own.into_iter().find(|batch| batch["id"].to_string() == id),
+            Some(id) => own.into_iter().find(|batch| batch["id"].as_u64() == id.parse().ok()),
         }
     };
     match found {

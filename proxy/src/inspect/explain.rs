@@ -1,6 +1,8 @@
 //! `explain`: which route a request takes, why the others lost, what guards it, and where it goes.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use sallyport_config::route::EncodedSlashes;
 use serde::Serialize;
 use smallvec::SmallVec;
 
@@ -13,23 +15,28 @@ use crate::route::{Found, Query, Verdict};
 pub struct Given {
     /// `GET`, for instance.
     pub method: String,
-    /// With a host: `https://api.example.com/v1/batches?x=1`; or a path alone, for routes of every host.
+    /// With a host: `https://api.example.com/v1/batches?x=1`; or a path alone, whose host is in the `Host` header, if
+    /// anywhere.
     pub url: String,
     /// Header names and values.
     pub headers: Vec<(String, String)>,
 }
 
 /// What would become of the request.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Explanation {
-    /// The host that routes are matched with.
+    /// The host that routes are matched with; empty if the request names none.
     pub host: String,
     /// The canonical path that routes are matched with and upstreams get.
     pub path: String,
     /// The chosen route's name, if there is one.
     pub route: Option<String>,
+    /// Whether the request is a CORS preflight that the route's chain answers.
+    pub preflight: bool,
     /// The status the edge would answer, where it has no route for the request.
     pub refused: Option<u16>,
+    /// Why it would.
+    pub reason: Option<String>,
     /// The path parameters.
     pub params: Vec<(String, String)>,
     /// The filters, in the order they run.
@@ -49,19 +56,98 @@ pub struct Looked {
     pub verdict: String,
 }
 
-/// Explains a request.
+/// Explains a request, by the rules of `decide.rs`.
 pub(super) fn explain(plan: &Plan, given: &Given) -> Result<Explanation, String> {
-    let method = Method::from_bytes(given.method.as_bytes()).map_err(|_| format!("`{}` is not a method", given.method))?;
+    let method = Method::from_bytes(given.method.as_bytes())
+        .map_err(|_| format!("`{}` is not a method", given.method))?;
     let uri: Uri = given.url.parse().map_err(|error| format!("`{}` is not a URL: {error}", given.url))?;
-    let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-    let canonical = path::canonical(uri.path()).map_err(|error| format!("400: {}", error.detail()))?;
     let headers = headers(&given.headers)?;
-    let query =
+    let host = host(&uri, &headers)?;
+    let canonical = match path::canonical(uri.path()) {
+        Ok(canonical) => canonical,
+        Err(error) => {
+            let path = uri.path().to_owned();
+            let explanation = Explanation { host, path, ..Explanation::default() };
+            return Ok(explanation.refused(error.kind().status().as_u16(), error.detail()));
+        }
+    };
+    let mut query =
         Query { method: &method, host: &host, path: &canonical.path, headers: &headers, query: uri.query() };
     let mut params = SmallVec::new();
-    let found = plan.table.find(&query, &mut params);
-    let name = |index: usize| plan.routes.get(index).map_or_else(String::new, |route| route.facts.name.to_string());
-    let considered = plan.table.explain(&query).into_iter().map(|considered| Looked {
+    let mut found = plan.table.find(&query, &mut params);
+    let wanted = preflight_method(&method, &headers);
+    let answers =
+        |found: &Found| matches!(found, Found::Route(index) if plan.routes[*index].chain.answers_preflight());
+    if let (Found::MethodNotAllowed(_), Some(wanted)) = (&found, &wanted) {
+        let mut asked = SmallVec::new();
+        let about = plan.table.find(&Query { method: wanted, ..query }, &mut asked);
+        if answers(&about) {
+            (found, params, query.method) = (about, asked, wanted);
+        }
+    }
+    let explanation = Explanation {
+        preflight: wanted.is_some() && answers(&found),
+        path: canonical.path.to_string(),
+        considered: considered(plan, &query),
+        host: host.clone(),
+        ..Explanation::default()
+    };
+    Ok(match found {
+        Found::Route(index) if canonical.encoded_slashes && refuses_slashes(plan, index) => explanation
+            .refused(
+                400,
+                "the path holds an encoded slash or backslash, which the chosen route does not `keep`",
+            ),
+        Found::Route(index) => chosen(plan, index, &params, explanation),
+        Found::MethodNotAllowed(allowed) => {
+            let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
+            explanation.refused(405, &format!("routes of this path take {}", allowed.join(", ")))
+        }
+        Found::NotFound => explanation.refused(404, "no route leads to this path"),
+        Found::UnknownHost => explanation.refused(421, "no route is for this host"),
+    })
+}
+
+impl Explanation {
+    fn refused(mut self, status: u16, reason: &str) -> Self {
+        self.refused = Some(status);
+        self.reason = Some(reason.to_owned());
+        self
+    }
+}
+
+/// The URL's host, or what the `Host` header says.
+fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, String> {
+    let named = match headers.get(header::HOST) {
+        Some(value) => {
+            value.to_str().ok().and_then(|text| text.parse::<Authority>().ok()).ok_or("`Host` is not a host")
+        }
+        None => return Ok(uri.host().unwrap_or_default().to_ascii_lowercase()),
+    }?;
+    match uri.host() {
+        // RFC 9112, section 3.2.2: the host of an absolute URL comes first; the edge refuses two that differ.
+        Some(host) if !host.eq_ignore_ascii_case(named.host()) => {
+            Err("the URL and `Host` name different hosts".to_owned())
+        }
+        _ => Ok(named.host().to_ascii_lowercase()),
+    }
+}
+
+/// The method that a CORS preflight asks about (Fetch standard, "CORS-preflight request").
+fn preflight_method(method: &Method, headers: &HeaderMap) -> Option<Method> {
+    let asks = method == Method::OPTIONS && headers.contains_key(header::ORIGIN);
+    let wanted = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asks)?;
+    Method::from_bytes(wanted.as_bytes()).ok()
+}
+
+fn refuses_slashes(plan: &Plan, index: usize) -> bool {
+    plan.routes.get(index).is_some_and(|route| route.encoded_slashes == EncodedSlashes::Refuse)
+}
+
+fn considered(plan: &Plan, query: &Query<'_>) -> Vec<Looked> {
+    let name =
+        |index: usize| plan.routes.get(index).map_or_else(String::new, |route| route.facts.name.to_string());
+    let looked = plan.table.explain(query).into_iter().map(|considered| Looked {
         route: name(considered.route),
         verdict: match considered.verdict {
             Verdict::Chosen => "chosen".to_owned(),
@@ -69,34 +155,17 @@ pub(super) fn explain(plan: &Plan, given: &Given) -> Result<Explanation, String>
             Verdict::Failed { reason } => reason,
         },
     });
-    let mut explanation = Explanation {
-        host: host.clone(),
-        path: canonical.path.to_string(),
-        route: None,
-        refused: None,
-        params: Vec::new(),
-        filters: Vec::new(),
-        action: None,
-        considered: considered.collect(),
-    };
-    match found {
-        Found::Route(index) => chosen(plan, index, &params, &mut explanation),
-        Found::MethodNotAllowed(_) => explanation.refused = Some(405),
-        Found::NotFound => explanation.refused = Some(404),
-        Found::UnknownHost => explanation.refused = Some(421),
-    }
-    Ok(explanation)
+    looked.collect()
 }
 
-fn chosen(plan: &Plan, index: usize, params: &[(u16, u16)], explanation: &mut Explanation) {
-    let Some(route) = plan.routes.get(index) else { return };
+fn chosen(plan: &Plan, index: usize, params: &[(u16, u16)], mut explanation: Explanation) -> Explanation {
+    let Some(route) = plan.routes.get(index) else { return explanation };
     let values = params.iter().map(|(from, to)| explanation.path.get(usize::from(*from)..usize::from(*to)));
     let named = route.facts.params.iter().zip(values);
     explanation.params =
         named.map(|(name, value)| (name.to_string(), value.unwrap_or_default().to_owned())).collect();
     explanation.route = Some(route.facts.name.to_string());
-    explanation.filters =
-        route.chain.filters().map(|filter| format!("{} ({:?})", filter.name(), filter.stage())).collect();
+    explanation.filters = route.chain.filters().map(|filter| filter.name().to_owned()).collect();
     explanation.action = Some(match &route.action {
         Action::Upstream(upstream) => format!("upstream {}", upstream.name()),
         Action::Split(split) => {
@@ -108,16 +177,24 @@ fn chosen(plan: &Plan, index: usize, params: &[(u16, u16)], explanation: &mut Ex
             });
             format!("split: {}", shares.collect::<Vec<_>>().join(", "))
         }
-        Action::Redirect(_) => "redirect".to_owned(),
+        Action::Redirect(_) => {
+            let written = plan.loaded.config.routes.get(index).and_then(|route| route.redirect.as_ref());
+            written.map_or_else(String::new, |written| {
+                format!("redirect {} to {}", written.status.value, written.to.value)
+            })
+        }
         Action::Respond(reply) => format!("respond {}", reply.status.as_u16()),
     });
+    explanation
 }
 
 fn headers(given: &[(String, String)]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in given {
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not a header name"))?;
-        let value = HeaderValue::from_str(value).map_err(|_| format!("the value of `{name}` is not valid"))?;
+        let header =
+            HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not a header name"))?;
+        let value =
+            HeaderValue::from_str(value).map_err(|_| format!("the value of `{name}` is not valid"))?;
         headers.append(header, value);
     }
     Ok(headers)
