@@ -135,7 +135,7 @@ pub(crate) fn top(root: Node, main: bool, report: &mut Report) -> Option<Node> {
     }
 }
 
-/// The words for an error of the file system.
-pub(crate) fn io_words(error: &std::io::Error) -> String {
+/// The words for an error of the file system: `no such file` rather than what the system calls it.
+pub fn io_words(error: &std::io::Error) -> String {
     secrets::plain(error)
 }

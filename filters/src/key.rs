@@ -136,11 +136,12 @@ impl Part {
             let name = Located::new(name.to_owned(), text.at);
             return FieldName::parse(&name, report).map(|field| Part::Header(field.name().clone()));
         }
-        let error = report.error(text.at, format!("unknown key `{}`", text.value));
+        let error = report.error(text.at, format!("a limit cannot count by `{}`", text.value));
         match nearest(text, NAMES) {
             Some(near) if !near.ends_with('.') => error.hint(format!("did you mean `{near}`?")),
-            _ => error
-                .hint("a key is `client`, `jwt.sub`, `jwt.<claim>`, `header.<Name>`, `route` or `global`"),
+            _ => error.hint(
+                "it counts by `client`, `jwt.sub`, `jwt.<claim>`, `header.<Name>`, `route` or `global`",
+            ),
         };
         None
     }
@@ -315,9 +316,9 @@ mod tests {
     fn unknown_and_senseless_keys_are_refused() {
         for (parts, message) in [
             (&["clinet"][..], "did you mean `client`?"),
-            (&["jwt."], "unknown key `jwt.`"),
+            (&["jwt."], "cannot count by `jwt.`"),
             (&["header.a b"], "not a header name"),
-            (&["tenant"], "a key is `client`"),
+            (&["tenant"], "it counts by `client`"),
             (&["client", "client"], "in the list already"),
             (&["global", "client"], "adds nothing"),
             (&[], "1 to 4"),

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use sallyport_config::load::io_words;
 use sallyport_filters::issuer::{Issuer, Issuers, Source};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -177,11 +178,11 @@ pub fn load_files(issuers: &Issuers, base: &Path) -> Vec<FileProblem> {
 
 fn read(path: &Path, bytes_max: usize) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {}", io_words(&error)))?;
     // One byte more than allowed tells a file that is too large from one that just fits.
     file.take(bytes_max as u64 + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| format!("cannot be read: {error}"))?;
+        .map_err(|error| format!("cannot be read: {}", io_words(&error)))?;
     if bytes.len() > bytes_max {
         return Err(format!("has more than {bytes_max} bytes"));
     }

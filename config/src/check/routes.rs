@@ -1,5 +1,7 @@
 //! Routes: exactly one thing to do, known names, sensible numbers.
 
+use std::collections::HashMap;
+
 use crate::check::Facts;
 use crate::file::Config;
 use crate::located::{Located, Location};
@@ -14,6 +16,7 @@ const WEIGHT_MAX: u32 = 1000;
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
 
 pub(super) fn check(config: &Config, facts: &Facts, report: &mut Report) {
+    check_names(&config.routes, report);
     for route in &config.routes {
         for chain in &route.chains {
             facts.chains.check("chain", chain, report);
@@ -26,6 +29,22 @@ pub(super) fn check(config: &Config, facts: &Facts, report: &mut Report) {
         }
         if facts.is_sound(route.at) {
             check_route(route, report);
+        }
+    }
+}
+
+/// Two routes of one name would be one in logs, metrics and `diff`.
+fn check_names(routes: &[Located<Route>], report: &mut Report) {
+    let mut known: HashMap<&str, Location> = HashMap::new();
+    for name in routes.iter().filter_map(|route| route.name.as_ref()) {
+        match known.get(name.as_str()).map(|first| report.place(*first)) {
+            None => drop(known.insert(name, name.at)),
+            Some(first) => {
+                let place = first.map(|place| format!(" at {place}")).unwrap_or_default();
+                report
+                    .error(name.at, format!("another route{place} has the name `{}`", name.value))
+                    .hint("a name tells a route apart in logs and metrics; the default is its match line");
+            }
         }
     }
 }

@@ -22,10 +22,10 @@ const RSA_BITS_MAX: usize = 8192;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeysError {
     /// Not JSON, or not an object with an array `keys`.
-    #[error("this is not a JWK set: {0}")]
+    #[error("this is not a JWK set such as `{{\"keys\": [...]}}`: {0}")]
     NotASet(String),
     /// No key is left when those that may not sign tokens here are taken out.
-    #[error("none of the {skipped} keys of the set is usable: {reasons}")]
+    #[error("{}", no_usable_key(*.skipped, .reasons))]
     NoUsableKey {
         /// How many keys there were.
         skipped: usize,
@@ -38,6 +38,14 @@ pub enum KeysError {
     /// The issuer's key is a secret in the configuration.
     #[error("this issuer's key is a secret; it takes no JWK set")]
     Static,
+}
+
+fn no_usable_key(skipped: usize, reasons: &str) -> String {
+    match skipped {
+        0 => "the set has no keys".to_owned(),
+        1 => format!("the only key of the set cannot be used: {reasons}"),
+        many => format!("none of the {many} keys of the set can be used: {reasons}"),
+    }
 }
 
 /// What came of a signature.
@@ -112,9 +120,6 @@ impl KeySet {
             }
         }
         if keys.is_empty() {
-            if reasons.is_empty() {
-                reasons.push("there is none");
-            }
             return Err(KeysError::NoUsableKey { skipped, reasons: reasons.join("; ") });
         }
         Ok(KeySet { keys, generation: next_generation(), read: Some(read) })
@@ -228,7 +233,7 @@ impl Key {
             return Err("`alg` does not go with the key type");
         }
         if !algorithms.iter().any(|algorithm| key.fits(*algorithm)) {
-            return Err("no accepted algorithm can use the key");
+            return Err("no accepted algorithm can use it");
         }
         Ok(key)
     }

@@ -252,12 +252,14 @@ impl JsonSchema for Condition {
                 scalar,
                 {
                     "type": "object",
+                    "description": "The claim, or an element of it, equals one of these.",
                     "properties": { "any": { "type": "array", "items": scalar, "minItems": 1 } },
                     "required": ["any"],
                     "additionalProperties": false,
                 },
                 {
                     "type": "object",
+                    "description": "The claim is there, with any value; or not there.",
                     "properties": { "present": { "type": "boolean" } },
                     "required": ["present"],
                     "additionalProperties": false,

@@ -11,9 +11,10 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sallyport_config::listener::{Certificate, Tls, TlsVersion};
+use sallyport_config::load::io_words;
 use sallyport_config::{Located, Report};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -50,7 +51,8 @@ impl TlsListener {
             loaded.push(load(certificate, base, report));
         }
         let loaded: Vec<Loaded> = loaded.into_iter().collect::<Option<_>>()?;
-        let expiry = loaded.iter().map(|one| (one.names.first().cloned().unwrap_or_default(), one.ends)).collect();
+        let expiry =
+            loaded.iter().map(|one| (one.names.first().cloned().unwrap_or_default(), one.ends)).collect();
         let versions: &[_] = match settings.min_version {
             TlsVersion::V1_2 => &[&rustls::version::TLS12, &rustls::version::TLS13],
             TlsVersion::V1_3 => &[&rustls::version::TLS13],
@@ -86,10 +88,16 @@ fn load(certificate: &Certificate, base: &Path, report: &mut Report) -> Option<L
         }
     };
     let key = CertifiedKey::new(chain, signer);
-    if let Err(error) = key.keys_match() {
+    if key.keys_match().is_err() {
         report
-            .error(certificate.key.at, format!("`{}` does not fit the certificate: {error}", certificate.key.value))
-            .hint(format!("it must be the private key of the first certificate in `{}`", certificate.cert.value));
+            .error(
+                certificate.key.at,
+                format!("`{}` is not the key of the certificate", certificate.key.value),
+            )
+            .hint(format!(
+                "it must be the private key of the first certificate in `{}`",
+                certificate.cert.value
+            ));
         return None;
     }
     Some(Loaded { key: Arc::new(key), names, ends })
@@ -105,11 +113,13 @@ fn read_chain(
     match found {
         Ok(chain) if !chain.is_empty() => Some(chain),
         Ok(_) => {
-            report.error(path.at, format!("`{}` holds no certificate in PEM form", path.value));
+            report.error(path.at, format!("`{}` holds no certificate in PEM form", path.value)).hint(
+                "such a file has lines `-----BEGIN CERTIFICATE-----`, the server's own certificate first",
+            );
             None
         }
         Err(error) => {
-            report.error(path.at, format!("cannot read `{}`: {error}", path.value));
+            report.error(path.at, format!("cannot read `{}`: {}", path.value, pem_words(&error)));
             None
         }
     }
@@ -118,16 +128,30 @@ fn read_chain(
 fn read_key(path: &Located<String>, base: &Path, report: &mut Report) -> Option<PrivateKeyDer<'static>> {
     match PrivateKeyDer::from_pem_file(base.join(&path.value)) {
         Ok(key) => Some(key),
+        Err(pem::Error::NoItemsFound) => {
+            report
+                .error(path.at, format!("`{}` holds no private key in PEM form", path.value))
+                .hint("such a file has a line `-----BEGIN PRIVATE KEY-----`; one that is `ENCRYPTED` cannot be used");
+            None
+        }
         Err(error) => {
-            report.error(path.at, format!("cannot read a private key from `{}`: {error}", path.value));
+            report.error(path.at, format!("cannot read `{}`: {}", path.value, pem_words(&error)));
             None
         }
     }
 }
 
+fn pem_words(error: &pem::Error) -> String {
+    match error {
+        pem::Error::Io(error) => io_words(error),
+        error => error.to_string(),
+    }
+}
+
 /// The DNS names and addresses of a certificate, and when it ends.
 fn describe(der: &CertificateDer<'_>) -> Result<(Vec<String>, SystemTime), String> {
-    let (_, certificate) = X509Certificate::from_der(der).map_err(|error| format!("not an X.509 certificate: {error}"))?;
+    let (_, certificate) =
+        X509Certificate::from_der(der).map_err(|_| "it does not hold an X.509 certificate")?;
     let mut names = Vec::new();
     if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
         for name in &alternatives.value.general_names {

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 use crate::upstream::Upstream;
 
 /// What a route does.
+#[allow(clippy::large_enum_variant, reason = "there is one for each route, and a request only reads it")]
 pub(crate) enum Action {
     /// Sends the request to an upstream.
     Upstream(Arc<Upstream>),
@@ -109,10 +110,11 @@ impl Redirect {
         if !rest.is_empty() {
             pieces.push(Piece::Text(rest.to_owned()));
         }
-        if let Some(Piece::Text(text)) = pieces.iter().find(|piece| matches!(piece, Piece::Text(_)))
-            && HeaderValue::from_str(text).is_err()
-        {
-            report.error(settings.to.at, "a redirect's target must be visible ASCII");
+        // RFC 3986, section 2: a URI is ASCII. `HeaderValue` would take more.
+        if !settings.to.bytes().all(|byte| byte.is_ascii_graphic()) {
+            report
+                .error(settings.to.at, "a redirect's target must be visible ASCII")
+                .hint("percent-encode the rest: `/caf%C3%A9`");
             return None;
         }
         Some(Redirect { status, pieces })
@@ -150,10 +152,7 @@ pub(crate) fn respond(settings: &Located<route::Respond>, report: &mut Report) -
     if status.is_none() {
         report.error(settings.status.at, format!("`{}` is not a final status", settings.status.value));
     }
-    let content_type = HeaderValue::from_str(&settings.content_type.value).ok();
-    if content_type.is_none() {
-        report.error(settings.content_type.at, "a content type must be visible ASCII");
-    }
+    let content_type = sallyport_filters::field::parse_value(&settings.content_type, report);
     let (status, content_type) = (status?, content_type?);
     if settings.body.is_empty() {
         return Some(Reply::empty(status));

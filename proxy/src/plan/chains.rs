@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sallyport_config::{FilterEntry, Loaded, Located, Location, Node, Report, nearest};
 use sallyport_config::route::Route;
 use sallyport_config::units::ByteSize;
+use sallyport_config::{FilterEntry, Loaded, Located, Location, Node, Report, nearest};
 use sallyport_filters::issuer::Issuers;
 use sallyport_filters::{Build, Chain, Filter, Kept, Registry};
 
@@ -23,6 +23,16 @@ pub(super) struct Chains<'a> {
     metrics: &'a Metrics,
     issuers: &'a Issuers,
     kept: &'a Kept,
+}
+
+/// Where filters that are joined are written, for the words of an error.
+#[derive(Clone, Copy)]
+enum Listed {
+    InChain,
+    /// The first so many come from the route's chains, the rest is its own.
+    OnRoute {
+        of_chains: usize,
+    },
 }
 
 impl<'a> Chains<'a> {
@@ -44,6 +54,9 @@ impl<'a> Chains<'a> {
         };
         for (name, entries) in loaded.config.chains.iter() {
             let filters = chains.filters(entries, &format!("chain {}", name.value), report);
+            // What stands in the wrong order here is told here, once, and not again by every route.
+            let filters =
+                filters.filter(|filters| chains.join(filters.clone(), Listed::InChain, report).is_some());
             chains.named.insert(&name.value, filters);
         }
         chains
@@ -51,7 +64,12 @@ impl<'a> Chains<'a> {
 
     /// The chain of a route: an implicit `request_id` unless one is listed, the named chains, its own filters, its
     /// `body_limit`. `None` after an error.
-    pub(super) fn of_route(&mut self, route: &'a Located<Route>, name: &str, report: &mut Report) -> Option<Arc<Chain>> {
+    pub(super) fn of_route(
+        &mut self,
+        route: &'a Located<Route>,
+        name: &str,
+        report: &mut Report,
+    ) -> Option<Arc<Chain>> {
         let names: Vec<&str> = route.chains.iter().map(|name| name.value.as_str()).collect();
         let plain = route.filters.is_empty() && route.body_limit.is_none();
         if plain && let Some(chain) = self.joined.get(&names) {
@@ -59,15 +77,17 @@ impl<'a> Chains<'a> {
         }
         let own = self.filters(&route.filters, &format!("route {name}"), report);
         let mut filters = Vec::new();
-        for name in &names {
+        for name in &route.chains {
             // An unknown name has been reported by the loader, a broken chain where it stands.
-            filters.extend(self.named.get(name)?.as_ref()?.iter().cloned());
+            let chain = self.named.get(name.value.as_str())?.as_ref()?;
+            filters.extend(chain.iter().map(|(filter, _)| (filter.clone(), name.at)));
         }
+        let of_chains = filters.len();
         filters.extend(own?);
         if let Some(limit) = route.body_limit {
             filters.push((self.body_limit(limit, report)?, route.at));
         }
-        let chain = Arc::new(self.join(filters, route.at, report)?);
+        let chain = Arc::new(self.join(filters, Listed::OnRoute { of_chains }, report)?);
         if plain {
             self.joined.insert(names, chain.clone());
         }
@@ -76,23 +96,32 @@ impl<'a> Chains<'a> {
 
     /// The chain of exchanges without a route.
     pub(super) fn bare(&mut self, report: &mut Report) -> Option<Chain> {
-        self.join(Vec::new(), Location::NOWHERE, report)
+        self.join(Vec::new(), Listed::InChain, report)
     }
 
-    fn join(&self, mut filters: Filters, at: Location, report: &mut Report) -> Option<Chain> {
-        if !filters.iter().any(|(filter, _)| filter.name() == "request_id") {
-            filters.insert(0, (self.implicit("request_id", "{}", report)?, at));
+    fn join(&self, mut filters: Filters, listed: Listed, report: &mut Report) -> Option<Chain> {
+        let implicit = !filters.iter().any(|(filter, _)| filter.name() == "request_id");
+        if implicit {
+            filters.insert(0, (self.implicit("request_id", "{}", report)?, Location::NOWHERE));
         }
         let places: Vec<Location> = filters.iter().map(|(_, place)| *place).collect();
         let filters = filters.into_iter().map(|(filter, _)| filter).collect();
         match Chain::new(filters, &self.metrics.decisions) {
             Ok(chain) => Some(chain),
             Err(backwards) => {
-                let message = format!("`{}` cannot run after `{}`", backwards.name, backwards.before);
-                report.error(places.get(backwards.index).copied().unwrap_or(at), message).hint(format!(
-                    "move `{}` before `{}`: filters run in the order Edge, Identity, Policy, Shape",
-                    backwards.name, backwards.before
-                ));
+                let (name, before) = (backwards.name, backwards.before);
+                let written = backwards.index - usize::from(implicit);
+                let hint = match listed {
+                    Listed::InChain => format!("move `{name}` before `{before}`"),
+                    Listed::OnRoute { of_chains } if written < of_chains => {
+                        format!("list the chain with `{name}` before the one with `{before}`")
+                    }
+                    Listed::OnRoute { .. } => format!(
+                        "a route's own filters run after those of its chains; put `{name}` into a chain that comes first"
+                    ),
+                };
+                let at = places.get(backwards.index).copied().unwrap_or(Location::NOWHERE);
+                report.error(at, format!("`{name}` cannot run after `{before}`")).hint(hint);
                 None
             }
         }

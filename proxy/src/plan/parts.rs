@@ -42,9 +42,13 @@ pub(super) fn issuers(loaded: &Loaded, before: Option<&Plan>, report: &mut Repor
         issuers.insert(same.unwrap_or_else(|| Arc::new(next)));
     }
     for problem in keys::load_files(&issuers, &loaded.base) {
-        let mut names = loaded.config.issuers.iter().map(|(name, _)| name);
-        let at = names.find(|name| *name.value == *problem.issuer).map_or(Location::NOWHERE, |name| name.at);
-        report.error(at, problem.to_string());
+        let settings = loaded.config.issuers.iter().find(|(name, _)| *name.value == *problem.issuer);
+        let files = settings.into_iter().flat_map(|(_, issuer)| {
+            let keys = issuer.jwks.as_ref().and_then(|jwks| jwks.file.as_ref());
+            keys.into_iter().chain(issuer.revocations.as_ref().map(|list| &list.file))
+        });
+        let file = files.into_iter().find(|file| loaded.base.join(&file.value) == problem.path);
+        report.error(file.map_or(Location::NOWHERE, |file| file.at), problem.to_string());
     }
     issuers
 }
@@ -60,7 +64,8 @@ pub(super) fn listeners(
             Some(tls) => Some(TlsListener::load(tls, &loaded.base, report)?),
             None => None,
         };
-        let running = before.and_then(|plan| plan.listeners.iter().find(|listener| *listener.name == name.value));
+        let running =
+            before.and_then(|plan| plan.listeners.iter().find(|listener| *listener.name == name.value));
         let caps = running.map(|listener| listener.caps.clone()).unwrap_or_default();
         Some(Arc::new(ListenerPlan::new(&name.value, settings, tls, caps)))
     });
@@ -126,7 +131,9 @@ fn parameters(settings: &Located<route::Route>, chain: &Chain, params: &[Box<str
         if !params.iter().any(|param| **param == *needed) {
             let diagnostic = report.error(
                 settings.matches.at,
-                format!("a filter of this route needs the path parameter `{needed}`, which the path does not have"),
+                format!(
+                    "a filter of this route needs the path parameter `{needed}`, which the path does not have"
+                ),
             );
             match nearest(needed, params.iter().map(|param| &**param)) {
                 Some(nearest) => diagnostic.hint(format!("the path has `{nearest}`")),

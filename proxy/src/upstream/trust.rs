@@ -9,6 +9,7 @@ use pingora_core::utils::tls::{WrappedX509, parse_x509};
 use rustls::RootCertStore;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
+use sallyport_config::load::io_words;
 
 /// The largest file of authorities that is read, in bytes.
 const CA_BYTES_MAX: u64 = 4 << 20;
@@ -19,11 +20,12 @@ const CA_BYTES_MAX: u64 = 4 << 20;
 /// What is wrong with the file, for the operator.
 pub fn authorities(path: &Path) -> Result<Arc<CaType>, String> {
     let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|error| format!("cannot read `{shown}`: {error}"))?.len();
+    let cannot_read = |error: std::io::Error| format!("cannot read `{shown}`: {}", io_words(&error));
+    let size = std::fs::metadata(path).map_err(cannot_read)?.len();
     if size > CA_BYTES_MAX {
         return Err(format!("`{shown}` has {size} bytes; a file of authorities has at most {CA_BYTES_MAX}"));
     }
-    let pem = std::fs::read(path).map_err(|error| format!("cannot read `{shown}`: {error}"))?;
+    let pem = std::fs::read(path).map_err(cannot_read)?;
     let mut wrapped = Vec::new();
     let mut store = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
