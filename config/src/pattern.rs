@@ -45,6 +45,10 @@ pub(crate) fn line(text: &str, at: Location) -> Result<Line, Fault> {
             index += name.len() + 1;
         }
     }
+    if let Some((scheme, rest)) = target.split_once("://") {
+        let hint = format!("write `{rest}`; whether it is TLS is the listener's");
+        return Err(Fault::new(place(start), format!("a match line has no scheme: `{scheme}://`")).hint(hint));
+    }
     let Some(slash) = target.find('/') else {
         let at = place(start);
         return Err(if methods.is_none() && method(target, at).is_ok() {
@@ -191,6 +195,11 @@ fn literal(segment: &str, place: &dyn Fn(usize) -> Location) -> Result<(), Fault
     if segment == "." || segment == ".." {
         let hint = "paths are made canonical before they are matched";
         return Err(Fault::new(place(0), format!("`{segment}` in a path can never match")).hint(hint));
+    }
+    // A path may have such a segment; a route that is meant to is rarer than one that was written for another gateway.
+    if let Some(name) = segment.strip_prefix(':') {
+        let hint = format!("write `{{{name}}}`; for a colon that is meant use `path_regex`");
+        return Err(Fault::new(place(0), format!("`{segment}` is no parameter here")).hint(hint));
     }
     for (offset, c) in segment.char_indices() {
         let fault = |message: &str| Fault::new(place(offset), message);
