@@ -105,20 +105,25 @@ impl<'a> Chains<'a> {
             filters.insert(0, (self.implicit("request_id", "{}", report)?, Location::NOWHERE));
         }
         let places: Vec<Location> = filters.iter().map(|(_, place)| *place).collect();
+        let names: Vec<&str> = filters.iter().map(|(filter, _)| filter.name()).collect();
         let filters = filters.into_iter().map(|(filter, _)| filter).collect();
         match Chain::new(filters, &self.metrics.decisions) {
             Ok(chain) => Some(chain),
             Err(backwards) => {
                 let (name, before) = (backwards.name, backwards.before);
-                let written = backwards.index - usize::from(implicit);
-                let hint = match listed {
-                    Listed::InChain => format!("move `{name}` before `{before}`"),
-                    Listed::OnRoute { of_chains } if written < of_chains => {
-                        format!("list the chain with `{name}` before the one with `{before}`")
-                    }
-                    Listed::OnRoute { .. } => format!(
+                let cause = names[..backwards.index].iter().rposition(|other| *other == before);
+                let of_chain = |index: usize| match listed {
+                    Listed::InChain => false,
+                    Listed::OnRoute { of_chains } => index < of_chains + usize::from(implicit),
+                };
+                let hint = if of_chain(backwards.index) {
+                    format!("list the chain with `{name}` before the one with `{before}`")
+                } else if cause.is_some_and(of_chain) {
+                    format!(
                         "a route's own filters run after those of its chains; put `{name}` into a chain that comes first"
-                    ),
+                    )
+                } else {
+                    format!("move `{name}` before `{before}`")
                 };
                 let at = places.get(backwards.index).copied().unwrap_or(Location::NOWHERE);
                 report.error(at, format!("`{name}` cannot run after `{before}`")).hint(hint);
