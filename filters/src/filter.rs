@@ -26,10 +26,6 @@ pub enum Stage {
 
 /// What a filter decides about a request.
 #[derive(Debug)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "a box would cost each reply an allocation, and the pass path nothing less"
-)]
 pub enum Step {
     /// Go on with the next filter.
     Continue,

@@ -31,8 +31,8 @@ pub mod headers;
 pub mod rewrite;
 
 // What the trait speaks in, so that a filter of one's own needs neither to name these crates nor to guess their versions.
-pub use {bytes, futures, http, pingora_http, prometheus, serde_json};
 pub use sallyport_config as config;
+pub use {bytes, futures, http, pingora_http, prometheus, serde_json};
 
 pub use build::{Build, Kept};
 pub use chain::Chain;

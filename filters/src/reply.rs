@@ -6,7 +6,6 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
-use smallvec::SmallVec;
 
 /// An answer made by the edge itself.
 #[derive(Debug, Clone)]
@@ -14,7 +13,7 @@ pub struct Reply {
     /// The status line.
     pub status: StatusCode,
     /// Headers of this reply; those that every reply carries are added when it is sent.
-    pub headers: SmallVec<[(HeaderName, HeaderValue); 4]>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// What follows the head.
     pub body: ReplyBody,
 }
@@ -109,13 +108,13 @@ problem_kinds! {
 impl Reply {
     /// A reply without a body.
     pub fn empty(status: StatusCode) -> Self {
-        Reply { status, headers: SmallVec::new(), body: ReplyBody::Empty }
+        Reply { status, headers: Vec::new(), body: ReplyBody::Empty }
     }
 
     /// A problem document.
     pub fn problem(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
         let problem = Problem { kind, detail: detail.into() };
-        Reply { status: kind.status(), headers: SmallVec::new(), body: ReplyBody::Problem(problem) }
+        Reply { status: kind.status(), headers: Vec::new(), body: ReplyBody::Problem(problem) }
     }
 
     /// Adds a header.

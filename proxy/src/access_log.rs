@@ -112,7 +112,8 @@ impl AccessLog {
         let inner = Inner { waiting: Vec::new(), out, closing: false };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), wake: Condvar::new() });
         let of_thread = shared.clone();
-        let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || of_thread.write_all())?;
+        let thread =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || of_thread.write_all())?;
         Ok(AccessLog { shared: Some(shared), dropped, thread: Mutex::new(Some(thread)) })
     }
 

@@ -163,9 +163,10 @@ async fn reload(edge: &Arc<Inner>) -> Answer {
         Err(ReloadError::Config(report)) => {
             json_answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": report.to_json() }))
         }
-        Err(error) => {
-            json_answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({ "errors": [{ "message": error.to_string() }] }))
-        }
+        Err(error) => json_answer(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            &json!({ "errors": [{ "message": error.to_string() }] }),
+        ),
     }
 }
 

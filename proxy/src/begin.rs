@@ -50,7 +50,8 @@ pub(crate) fn begin(session: &mut Session, state: &State) -> (Option<Begun>, Res
 fn facts(head: &RequestHeader, conn: &Arc<Conn>, started: Instant) -> Facts {
     let forwarded = head.headers.get_all(X_FORWARDED_FOR).iter();
     let client = client_address::client(conn.peer.ip(), forwarded, &conn.listener.trusted);
-    let given = conn.peer_trusted.then(|| head.headers.get(X_REQUEST_ID).and_then(request_id::accept)).flatten();
+    let given =
+        conn.peer_trusted.then(|| head.headers.get(X_REQUEST_ID).and_then(request_id::accept)).flatten();
     let id = given.unwrap_or_else(request_id::new_id);
     let mut facts = Facts::new(started, SystemTime::now(), client, id);
     facts.peer_trusted = conn.peer_trusted;
@@ -80,8 +81,7 @@ fn origin_form(head: &mut RequestHeader) -> Result<Target, Reply> {
     if raw == "*" {
         return Ok(Target { encoded_slashes: false });
     }
-    let canonical = path::canonical(raw)
-        .map_err(|error| Reply::problem(error.kind(), error.detail()))?;
+    let canonical = path::canonical(raw).map_err(|error| Reply::problem(error.kind(), error.detail()))?;
     let encoded_slashes = canonical.encoded_slashes;
     let absolute = head.version != Version::HTTP_2 && head.uri.authority().is_some();
     if let (Cow::Borrowed(_), false) = (&canonical.path, absolute) {
@@ -135,9 +135,12 @@ mod tests {
 
     #[test]
     fn the_host_is_lower_case_and_has_no_port() {
-        for (written, host) in
-            [("API.Example.com:8443", "api.example.com"), ("[2001:DB8::1]:80", "[2001:db8::1]"), ("a", "a"), ("", "")]
-        {
+        for (written, host) in [
+            ("API.Example.com:8443", "api.example.com"),
+            ("[2001:DB8::1]:80", "[2001:db8::1]"),
+            ("a", "a"),
+            ("", ""),
+        ] {
             assert_eq!(super::host(&head("/", written)), host);
         }
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -15,9 +15,13 @@ use crate::forward;
 /// How long a body may take before its rate counts: a client needs some time to get going.
 const RATE_GRACE: Duration = Duration::from_secs(5);
 
-/// Sets up the request's body once the request may pass: its transforms, and how long one read or write may wait.
-pub(crate) fn prepare_request(session: &mut Session, ctx: &mut Ctx) {
-    let Some(begun) = &mut ctx.begun else { return };
+/// Sets up the request's body once the request may pass: its transforms, how long one read or write may wait, and the
+/// word that a client waits for before it sends.
+///
+/// # Errors
+/// The client is gone.
+pub(crate) async fn prepare_request(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    let Some(begun) = &mut ctx.begun else { return Ok(()) };
     if let Some(route) = begun.route() {
         let idle = *route.timeouts.idle;
         let idle = (!idle.is_zero()).then_some(idle);
@@ -26,6 +30,12 @@ pub(crate) fn prepare_request(session: &mut Session, ctx: &mut Ctx) {
     }
     let (chain, facts) = begun.split();
     ctx.request_body.transforms = chain.request_body(&mut Exchange::new(session.req_header_mut(), facts));
+    // RFC 9110, section 10.1.1: a proxy may answer it itself, and an upstream that does not know it would keep the client
+    // waiting.
+    if session.req_header_mut().remove_header(&EXPECT).is_some() {
+        session.write_continue_response().await?;
+    }
+    Ok(())
 }
 
 /// Sees each chunk of the request's body.
@@ -33,10 +43,16 @@ pub(crate) fn request(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Res
     let Some(begun) = &ctx.begun else { return Ok(()) };
     ctx.request_body.bytes += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
     if ctx.request_body.bytes > begun.facts.body_bytes_max {
-        return forward::fail(ctx, Fault::new(ProblemKind::ContentTooLarge, "the body is larger than the limit"));
+        return forward::fail(
+            ctx,
+            Fault::new(ProblemKind::ContentTooLarge, "the body is larger than the limit"),
+        );
     }
     if !end && too_slow(begun, ctx.request_body.bytes) {
-        return forward::fail(ctx, Fault::new(ProblemKind::RequestTimeout, "the body came below `body_rate`"));
+        return forward::fail(
+            ctx,
+            Fault::new(ProblemKind::RequestTimeout, "the body came below `body_rate`"),
+        );
     }
     transform(&mut ctx.request_body, body, end).or_else(|fault| forward::fail(ctx, fault))?;
     if end && let Some(pace) = &mut ctx.outbound.pace {

@@ -85,7 +85,13 @@ pub(crate) struct Body {
 struct InFlight(IntGauge);
 
 impl Begun {
-    pub(crate) fn new(plan: Arc<Plan>, conn: Arc<Conn>, facts: Facts, trace: Trace, gauge: &IntGauge) -> Self {
+    pub(crate) fn new(
+        plan: Arc<Plan>,
+        conn: Arc<Conn>,
+        facts: Facts,
+        trace: Trace,
+        gauge: &IntGauge,
+    ) -> Self {
         gauge.inc();
         Begun { plan, conn, facts, trace, route: None, _in_flight: InFlight(gauge.clone()) }
     }

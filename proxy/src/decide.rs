@@ -31,12 +31,19 @@ pub(crate) async fn decide(
         return Some(Reply::problem(ProblemKind::Forbidden, "this cross-origin request is not allowed"));
     }
     if declared_length(&head.headers).is_some_and(|length| length > begun.facts.body_bytes_max) {
-        return Some(Reply::problem(ProblemKind::ContentTooLarge, "the body is larger than this route allows"));
+        return Some(Reply::problem(
+            ProblemKind::ContentTooLarge,
+            "the body is larger than this route allows",
+        ));
     }
     act(head, begun, outbound)
 }
 
 fn choose_route(head: &RequestHeader, begun: &mut Begun, target: &Target) -> Result<(), Reply> {
+    if head.method == Method::TRACE {
+        // RFC 9110, section 9.3.8: it would echo credentials that filters have added.
+        return Err(not_allowed(&[]));
+    }
     let host = begin::host(head);
     if let Some(listener) = &begun.conn.listener.redirect_to {
         return Err(redirect(head, &host, listener, &begun.plan));
@@ -67,7 +74,10 @@ fn choose_route(head: &RequestHeader, begun: &mut Begun, target: &Target) -> Res
         Found::MethodNotAllowed(allowed) => return Err(not_allowed(&allowed)),
         Found::NotFound => return Err(Reply::problem(ProblemKind::NotFound, "no route leads to this path")),
         Found::UnknownHost => {
-            return Err(Reply::problem(ProblemKind::MisdirectedRequest, "this edge does not serve that host"));
+            return Err(Reply::problem(
+                ProblemKind::MisdirectedRequest,
+                "this edge does not serve that host",
+            ));
         }
     };
     let route = &begun.plan.routes[index];

@@ -52,7 +52,7 @@ impl ProxyHttp for EdgeProxy {
         match answer {
             Some(answer) => reply::send(session, ctx, answer).await.map(|()| true),
             None => {
-                body::prepare_request(session, ctx);
+                body::prepare_request(session, ctx).await?;
                 Ok(false)
             }
         }
@@ -105,16 +105,22 @@ impl ProxyHttp for EdgeProxy {
         if !forward::is_final(head) {
             return Ok(());
         }
+        ctx.outbound.responded(head);
         let failed = matches!(head.status.as_u16(), 502..=504);
         forward::observe(ctx, if failed { Observation::Failure } else { Observation::Success });
         if forward::try_again(session, head, ctx) { Err(forward::try_again_error()) } else { Ok(()) }
     }
 
-    async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        head: &mut ResponseHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
         if !forward::is_final(head) {
             return Ok(());
         }
-        ctx.outbound.responded(head);
+        forward::strip_hop_by_hop(head);
         let Some(begun) = &mut ctx.begun else { return Ok(()) };
         let (chain, facts) = begun.split();
         let mut x = Exchange::new(session.req_header_mut(), facts);

@@ -7,7 +7,7 @@ use http::{StatusCode, Version};
 use pingora_error::Error;
 use pingora_proxy::Session;
 use sallyport_filters::reply::ReplyBody;
-use sallyport_filters::{Exchange, Outcome, Reply};
+use sallyport_filters::{Exchange, Outcome, ProblemKind, Reply};
 
 use crate::access_log::Line;
 use crate::begin;
@@ -24,7 +24,12 @@ pub(crate) fn end(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx, s
     let (chain, facts) = begun.split();
     chain.on_end(&mut Exchange::new(session.req_header_mut(), facts), &Outcome { status, took });
     let metrics = begun.route().map_or(&begun.plan.unrouted, |route| &route.metrics);
-    metrics.observe(status.map(|status| status.as_u16()), took, ctx.request_body.bytes, ctx.response_body.bytes);
+    metrics.observe(
+        status.map(|status| status.as_u16()),
+        took,
+        ctx.request_body.bytes,
+        ctx.response_body.bytes,
+    );
     count_upstream(ctx, error, state);
     if let Some(problem) = ctx.problem {
         state.metrics.problems.with_label_values(&[problem.slug()]).inc();
@@ -43,6 +48,7 @@ fn count_upstream(ctx: &Ctx, error: Option<&Error>, state: &State) {
         (Some(_), None) if ctx.outbound.server_error => "server_error",
         (Some(_), None) => "ok",
         (None, None) => return,
+        _ if ctx.fault.as_ref().is_some_and(|fault| fault.kind == ProblemKind::GatewayTimeout) => "timeout",
         (_, Some(error)) => fault::outcome(error),
     };
     state.metrics.upstream_outcomes.with_label_values(&[upstream.name(), outcome]).inc();
@@ -131,7 +137,9 @@ fn client(peer: SocketAddr) -> std::net::IpAddr {
 /// What Pingora says went wrong. Its contexts name peers and causes, never headers or bodies.
 fn reason(error: &Error) -> String {
     match &error.context {
-        Some(context) => format!("{}: {}: {}", error.esource().as_str(), error.etype().as_str(), context.as_str()),
+        Some(context) => {
+            format!("{}: {}: {}", error.esource().as_str(), error.etype().as_str(), context.as_str())
+        }
         None => format!("{}: {}", error.esource().as_str(), error.etype().as_str()),
     }
 }

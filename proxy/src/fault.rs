@@ -17,6 +17,7 @@ pub(crate) fn to_reply(error: &Error, fault: Option<&Fault>) -> Option<Reply> {
     }
     let kind = match error.esource() {
         ErrorSource::Upstream => upstream(error.etype()),
+        ErrorSource::Downstream if malformed(error) => ProblemKind::BadRequest,
         ErrorSource::Downstream => downstream(error.etype())?,
         ErrorSource::Internal | ErrorSource::Unset => ProblemKind::Internal,
     };
@@ -64,6 +65,12 @@ pub(crate) fn unpicked(error: PickError) -> Fault {
     Fault::new(ProblemKind::Unavailable, reason)
 }
 
+/// The listener's stream breaks off reading where a chunked body breaks the rules.
+fn malformed(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
+}
+
 fn upstream(etype: &ErrorType) -> ProblemKind {
     match etype {
         ErrorType::ConnectTimedout
@@ -77,7 +84,10 @@ fn upstream(etype: &ErrorType) -> ProblemKind {
 fn downstream(etype: &ErrorType) -> Option<ProblemKind> {
     match etype {
         ErrorType::ReadTimedout => Some(ProblemKind::RequestTimeout),
-        ErrorType::ReadError | ErrorType::WriteError | ErrorType::WriteTimedout | ErrorType::ConnectionClosed => None,
+        ErrorType::ReadError
+        | ErrorType::WriteError
+        | ErrorType::WriteTimedout
+        | ErrorType::ConnectionClosed => None,
         // Pingora's name for bytes behind the end of a body: nothing sensible can follow them.
         ErrorType::ConnectError => None,
         _ => Some(ProblemKind::BadRequest),
@@ -90,7 +100,9 @@ fn detail(kind: ProblemKind) -> &'static str {
         ProblemKind::BadRequest => "the request could not be understood",
         ProblemKind::RequestTimeout => "the request came too slowly",
         ProblemKind::ContentTooLarge => "the body is larger than this route allows",
-        ProblemKind::BadGateway => "the service behind this edge could not be reached or did not answer properly",
+        ProblemKind::BadGateway => {
+            "the service behind this edge could not be reached or did not answer properly"
+        }
         ProblemKind::Unavailable => "the service behind this edge cannot take the request now",
         ProblemKind::GatewayTimeout => "the service behind this edge did not answer in time",
         ProblemKind::Internal => "the edge failed; the request id finds the reason in its log",

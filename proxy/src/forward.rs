@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Instant;
 
-use http::header::{FORWARDED, HOST};
-use http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{CONNECTION, FORWARDED, HOST};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -16,9 +17,12 @@ use crate::fault;
 use crate::trace::{TRACEPARENT, TRACESTATE};
 use crate::upstream::Observation;
 
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+// As text: Pingora copies a `HeaderName` to keep its case, but not a static text.
+const X_FORWARDED_FOR: &str = "X-Forwarded-For";
+const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
+const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
+/// Fields that mean the connection between the upstream and us (RFC 9110, section 7.6.1).
+const HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-connection", "te", "upgrade"];
 
 /// Picks a target for this try.
 pub(crate) fn pick(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
@@ -76,7 +80,7 @@ fn forwarded(head: &mut RequestHeader, begun: &Begun) -> Result<()> {
     }
     // Writing to a string cannot fail.
     let _ = write!(list, "{peer}");
-    if let Ok(list) = HeaderValue::from_str(&list) {
+    if let Ok(list) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
         head.insert_header(X_FORWARDED_FOR, list)?;
     }
     if !head.headers.contains_key(X_FORWARDED_PROTO) {
@@ -99,6 +103,32 @@ fn forwarded(head: &mut RequestHeader, begun: &Begun) -> Result<()> {
         head.remove_header(TRACESTATE);
     }
     Ok(())
+}
+
+/// Removes what a response says about the connection to the upstream: Pingora passes it on. What the client's
+/// connection needs, Pingora sets itself. Framing is left alone.
+pub(crate) fn strip_hop_by_hop(response: &mut ResponseHeader) {
+    for name in HOP_BY_HOP {
+        response.remove_header(name);
+    }
+    if !response.headers.contains_key(CONNECTION) {
+        return;
+    }
+    let nominated: Vec<String> = response
+        .headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(|option| option.trim().to_ascii_lowercase())
+        .filter(|option| {
+            !matches!(option.as_str(), "" | "close" | "keep-alive" | "content-length" | "transfer-encoding")
+        })
+        .collect();
+    for name in nominated {
+        response.remove_header(name.as_str());
+    }
+    response.remove_header(&CONNECTION);
 }
 
 /// Whether a response is worth another try instead: its status is one that the route names, and everything allows it.
@@ -141,7 +171,7 @@ pub(crate) fn observe(ctx: &mut Ctx, seen: Observation) {
     if let (false, Some(upstream), Some(picked)) =
         (ctx.outbound.counted, &ctx.outbound.upstream, &ctx.outbound.picked)
     {
-        upstream.observe(picked, seen, Instant::now());
+        upstream.observe(picked, seen, ctx.outbound.responded.unwrap_or_else(Instant::now));
         ctx.outbound.counted = true;
     }
 }

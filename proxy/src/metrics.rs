@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Routes beyond this many share the label `_other`, so that a configuration with 10,000 routes does not make
 /// 200,000 time series.
 const ROUTE_LABELS_MAX: usize = 1_000;
 const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-const LATENCY_SECONDS: [f64; 12] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const LATENCY_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Every family of the edge.
 pub(crate) struct Metrics {
@@ -54,7 +53,11 @@ impl Metrics {
         let registry = Registry::new();
         let family = Families(&registry);
         let metrics = Metrics {
-            requests: family.counters("requests_total", "Exchanges ended, by route and class of status.", &["route", "class"])?,
+            requests: family.counters(
+                "requests_total",
+                "Exchanges ended, by route and class of status.",
+                &["route", "class"],
+            )?,
             latency: family.histograms(
                 "request_seconds",
                 "Time from the complete head of a request to the end of its exchange.",
@@ -63,30 +66,59 @@ impl Metrics {
             received: family.counters("request_body_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: family.counters("response_body_bytes_total", "Bytes of response bodies.", &["route"])?,
             in_flight: family.gauge("requests_in_flight", "Exchanges under way.")?,
-            problems: family.counters("problems_total", "Answers the edge made because something was wrong, by type.", &["problem"])?,
-            decisions: family.counters("filter_decisions_total", "What filters decided.", &["filter", "decision"])?,
+            problems: family.counters(
+                "problems_total",
+                "Answers the edge made because something was wrong, by type.",
+                &["problem"],
+            )?,
+            decisions: family.counters(
+                "filter_decisions_total",
+                "What filters decided.",
+                &["filter", "decision"],
+            )?,
             upstream_outcomes: family.counters(
                 "upstream_outcomes_total",
                 "How tries at upstreams ended: ok, server_error, connect, timeout, broken, unavailable.",
                 &["upstream", "outcome"],
             )?,
-            upstream_retries: family.counters("upstream_retries_total", "Tries after the first.", &["upstream"])?,
+            upstream_retries: family.counters(
+                "upstream_retries_total",
+                "Tries after the first.",
+                &["upstream"],
+            )?,
             connections: family.gauges("connections", "Open client connections.", &["listener"])?,
             connections_refused: family.counters(
                 "connections_refused_total",
                 "Connections closed at once because a cap was reached: the listener's or the client's.",
                 &["listener", "cap"],
             )?,
-            handshakes_failed: family.counters("tls_handshakes_failed_total", "TLS handshakes that failed.", &["listener"])?,
-            plan_generation: family.gauge("plan_generation", "How often a configuration was put into force, this start included.")?,
-            plan_loaded: family.gauge_f64("plan_loaded_timestamp_seconds", "When the running configuration was put into force.")?,
-            reloads: family.counters("reloads_total", "Attempts to load the configuration again.", &["result"])?,
+            handshakes_failed: family.counters(
+                "tls_handshakes_failed_total",
+                "TLS handshakes that failed.",
+                &["listener"],
+            )?,
+            plan_generation: family.gauge(
+                "plan_generation",
+                "How often a configuration was put into force, this start included.",
+            )?,
+            plan_loaded: family.gauge_f64(
+                "plan_loaded_timestamp_seconds",
+                "When the running configuration was put into force.",
+            )?,
+            reloads: family.counters(
+                "reloads_total",
+                "Attempts to load the configuration again.",
+                &["result"],
+            )?,
             certificate_expiry: family.gauges_f64(
                 "certificate_expiry_timestamp_seconds",
                 "When a certificate ends.",
                 &["listener", "name"],
             )?,
-            log_dropped: family.counter("access_log_dropped_total", "Access log lines dropped because the disk or pipe was too slow.")?,
+            log_dropped: family.counter(
+                "access_log_dropped_total",
+                "Access log lines dropped because the disk or pipe was too slow.",
+            )?,
             registry: registry.clone(),
         };
         Ok(Arc::new(metrics))

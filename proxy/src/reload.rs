@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sallyport_config::Report;
 use sallyport_filters::issuer::{Issuer, Issuers};
@@ -11,6 +11,7 @@ use thiserror::Error;
 
 use crate::plan::{Plan, Surroundings};
 use crate::run::{Inner, StartError};
+use crate::watch;
 
 /// How long a reload waits for key sets and names that are new in it.
 const NEWCOMERS: Duration = Duration::from_secs(5);
@@ -31,12 +32,14 @@ pub enum ReloadError {
 
 /// Reads a file and builds its plan. Blocks: it reads files and compiles every route.
 pub(crate) fn build(path: &Path, with: &Surroundings<'_>) -> Result<Plan, Report> {
+    let began = SystemTime::now();
     let environment = |name: &str| std::env::var(name).ok();
     let (loaded, mut report) = sallyport_config::load(path, &environment)?;
     let plan = Plan::build(loaded, with, &mut report);
     report.sort();
     match plan {
-        Some(plan) => {
+        Some(mut plan) => {
+            plan.stamps = watch::stamps_since(&plan, began);
             for warning in report.warnings() {
                 log::warn!("{}", warning.message);
             }
@@ -54,7 +57,7 @@ pub(crate) async fn reload(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
     let failure = match &result {
         Ok(generation) => {
             metrics.reloads.with_label_values(&["ok"]).inc();
-            log::info!("configuration {} is in force", generation);
+            log::info!("configuration {generation} is in force");
             None
         }
         Err(error) => {
@@ -72,14 +75,12 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
     let built = tokio::task::spawn_blocking(move || {
         let state = &of_build.service.state;
         let before = state.plan.load_full();
-        let with = Surroundings {
-            registry: &of_build.registry,
-            metrics: &state.metrics,
-            before: Some(&before),
-        };
+        let with =
+            Surroundings { registry: &of_build.registry, metrics: &state.metrics, before: Some(&before) };
         build(&of_build.path, &with)
     });
-    let plan = built.await.map_err(|error| ReloadError::Build(error.to_string()))?.map_err(ReloadError::Config)?;
+    let plan =
+        built.await.map_err(|error| ReloadError::Build(error.to_string()))?.map_err(ReloadError::Config)?;
     let plan = Arc::new(plan);
     let mut opened = Vec::new();
     for listener in &plan.listeners {

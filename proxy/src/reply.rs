@@ -59,7 +59,10 @@ pub(crate) async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> 
 fn ends_connection(kind: ProblemKind) -> bool {
     matches!(
         kind,
-        ProblemKind::BadRequest | ProblemKind::RequestTimeout | ProblemKind::ContentTooLarge | ProblemKind::HeadersTooLarge
+        ProblemKind::BadRequest
+            | ProblemKind::RequestTimeout
+            | ProblemKind::ContentTooLarge
+            | ProblemKind::HeadersTooLarge
     )
 }
 
@@ -72,7 +75,8 @@ fn render(session: &Session, ctx: &Ctx, reply: &Reply) -> Result<(ResponseHeader
         ReplyBody::Empty => Bytes::new(),
         ReplyBody::Bytes(bytes) => bytes.clone(),
         ReplyBody::Problem(problem) => {
-            let id = ctx.begun.as_ref().and_then(|begun| begun.facts.request_id.to_str().ok()).unwrap_or_default();
+            let id =
+                ctx.begun.as_ref().and_then(|begun| begun.facts.request_id.to_str().ok()).unwrap_or_default();
             let html = wants_html(&session.req_header().headers);
             let (content_type, body) = document(problem, id, html);
             head.insert_header(CONTENT_TYPE, content_type)?;

@@ -184,11 +184,8 @@ impl Inner {
     /// Begins to listen.
     pub(crate) async fn bind(&self, listener: &Arc<ListenerPlan>) -> Result<Bound, StartError> {
         let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let refuse = |source| StartError::Bind {
-            name: listener.name.to_string(),
-            address: listener.address,
-            source,
-        };
+        let refuse =
+            |source| StartError::Bind { name: listener.name.to_string(), address: listener.address, source };
         let Some(alive) = alive else { return Err(refuse(io::Error::other("the edge is stopping"))) };
         let drain = Drain { stop: self.stop.subscribe(), kill: self.kill.subscribe(), alive };
         Bound::start(listener.clone(), self.service.clone(), drain).await.map_err(refuse)

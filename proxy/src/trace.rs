@@ -145,6 +145,9 @@ mod tests {
             assert!(parse(sent(&trace).as_bytes()).is_some(), "{invalid}");
         }
         assert!(!Trace::of(&headers(&[GIVEN, GIVEN]), true).continued, "a repeated header is none");
-        assert!(Trace::of(&headers(&["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"]), true).continued);
+        assert!(
+            Trace::of(&headers(&["cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x"]), true)
+                .continued
+        );
     }
 }

@@ -16,13 +16,13 @@ use crate::run::Inner;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// What a file looked like; `None` if it could not be seen.
-type Stamps = BTreeMap<PathBuf, Option<(u64, SystemTime, u64)>>;
+/// What files looked like; `None` where one could not be seen.
+pub(crate) type Stamps = BTreeMap<PathBuf, Option<(u64, SystemTime, u64)>>;
 
 /// Watches until the edge stops.
 pub(crate) async fn watch(edge: Weak<Inner>) {
-    let mut loaded: Option<(u64, Stamps)> = None;
     let mut before: Option<Stamps> = None;
+    let mut tried: Option<Stamps> = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
         let Some(inner) = edge.upgrade() else { return };
@@ -30,22 +30,12 @@ pub(crate) async fn watch(edge: Weak<Inner>) {
             return;
         }
         let plan = inner.service.state.plan.load_full();
-        let Ok(now) = tokio::task::spawn_blocking({
-            let plan = plan.clone();
-            move || stamps(&plan)
-        })
-        .await
-        else {
-            continue;
-        };
-        let known = match &loaded {
-            Some((generation, known)) if *generation == plan.generation => known,
-            // Another plan is in force than the one we looked at: its files are what counts from now on.
-            _ => &loaded.insert((plan.generation, now.clone())).1,
-        };
-        // Loaded once it has changed and then stayed the same for one look, so that no half-written file is read.
-        if now != *known && before.as_ref() == Some(&now) {
-            loaded = Some((plan.generation, now.clone()));
+        let of_look = plan.clone();
+        let Ok(now) = tokio::task::spawn_blocking(move || stamps(&of_look)).await else { continue };
+        let changed = now != plan.stamps && tried.as_ref() != Some(&now);
+        // Loaded once it has stayed the same for one look, so that no half-written file is read.
+        if changed && before.as_ref() == Some(&now) {
+            tried = Some(now.clone());
             // A refusal has been logged and counted; the next change is the next try.
             let _ = reload::reload(&inner).await;
         }
@@ -53,19 +43,36 @@ pub(crate) async fn watch(edge: Weak<Inner>) {
     }
 }
 
+/// What the files of a plan look like that was read from `began` on. One that was written in the meantime counts as
+/// unseen, so that the next look takes it for changed.
+pub(crate) fn stamps_since(plan: &Plan, began: SystemTime) -> Stamps {
+    let mut stamps = stamps(plan);
+    for stamp in stamps.values_mut() {
+        if stamp.is_some_and(|(_, modified, _)| modified >= began) {
+            *stamp = None;
+        }
+    }
+    stamps
+}
+
 fn stamps(plan: &Plan) -> Stamps {
-    files(plan).into_iter().map(|path| {
-        let stamp = std::fs::metadata(&path).ok();
-        let stamp = stamp.and_then(|stamp| Some((stamp.len(), stamp.modified().ok()?, stamp.ino())));
-        (path, stamp)
-    }).collect()
+    files(plan)
+        .into_iter()
+        .map(|path| {
+            let stamp = std::fs::metadata(&path).ok();
+            let stamp = stamp.and_then(|stamp| Some((stamp.len(), stamp.modified().ok()?, stamp.ino())));
+            (path, stamp)
+        })
+        .collect()
 }
 
 /// Every file the plan came from, and whatever its globs match now.
 fn files(plan: &Plan) -> Vec<PathBuf> {
     let loaded = &plan.loaded;
     let mut files = loaded.files.clone();
-    files.extend(plan.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files.clone()));
+    files.extend(
+        plan.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files.clone()),
+    );
     for issuer in plan.issuers.iter() {
         if let sallyport_filters::issuer::Source::File(path) = issuer.source() {
             files.push(loaded.base.join(path));

@@ -82,7 +82,8 @@ fn compare(thing: &str, path: &str, old: &Value, new: &Value, differences: &mut 
             keys.dedup();
             for key in keys {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                let (old, new) = (before.get(key).unwrap_or(&Value::Null), after.get(key).unwrap_or(&Value::Null));
+                let (old, new) =
+                    (before.get(key).unwrap_or(&Value::Null), after.get(key).unwrap_or(&Value::Null));
                 compare(thing, &path, old, new, differences);
             }
         }
@@ -99,7 +100,9 @@ impl fmt::Display for Difference {
         match &self.change {
             Change::Added => write!(f, "+ {}", self.thing),
             Change::Removed => write!(f, "- {}", self.thing),
-            Change::Changed { path, old, new } if path.is_empty() => write!(f, "~ {}: {old} → {new}", self.thing),
+            Change::Changed { path, old, new } if path.is_empty() => {
+                write!(f, "~ {}: {old} → {new}", self.thing)
+            }
             Change::Changed { path, old, new } => write!(f, "~ {}: {path}: {old} → {new}", self.thing),
         }
     }

@@ -30,7 +30,10 @@ fn listeners(plan: &Plan, report: &mut Report) {
         }
         if listener.trusted_proxies.iter().any(|net| net.prefix_len() == 0) {
             report
-                .warning(name.at, format!("listener `{}` believes everybody about client addresses", name.value))
+                .warning(
+                    name.at,
+                    format!("listener `{}` believes everybody about client addresses", name.value),
+                )
                 .hint("name the networks of your load balancers in `trusted_proxies`");
         }
         if listener.allow_underscores {
@@ -41,7 +44,10 @@ fn listeners(plan: &Plan, report: &mut Report) {
     }
     if let Some(admin) = config.admin.as_ref().filter(|admin| admin.remote) {
         report
-            .warning(admin.address.at, "the admin listener can be reached from other machines and has no login")
+            .warning(
+                admin.address.at,
+                "the admin listener can be reached from other machines and has no login",
+            )
             .hint("bind it to loopback and reach it through a tunnel or a sidecar");
     }
 }

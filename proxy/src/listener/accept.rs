@@ -11,7 +11,7 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
-use pingora_core::protocols::{ALPN, GetProxyDigest, GetSocketDigest, SocketDigest, Stream};
+use pingora_core::protocols::{ALPN, GetProxyDigest, GetSocketDigest, IO, SocketDigest, Ssl};
 use pingora_http::ResponseHeader;
 use pingora_proxy::HttpProxy;
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::caps::{Place, Refused};
 use super::http2::Http2;
-use super::stream::Gathering;
+use super::stream::ClientStream;
 use super::{Conn, ListenerPlan, http1};
 use crate::client_address::is_trusted;
 use crate::edge::EdgeProxy;
@@ -145,17 +145,38 @@ fn spawn(
 async fn serve(tcp: TcpStream, conn: Arc<Conn>, service: &Service, stop: watch::Receiver<bool>) {
     let listener = conn.listener.clone();
     let h2c = listener.h2c && listener.tls.is_none() && speaks_h2(&tcp, *listener.limits.head_timeout).await;
-    let Some(stream) = layers(tcp, &conn, &service.state).await else { return };
-    if h2c || stream.selected_alpn_proto() == Some(ALPN::H2) {
-        let app = Arc::new(Http2::new(service.proxy.clone(), &listener.limits));
-        ServerApp::process_new(&app, stream, &stop).await;
-    } else {
-        http1::serve(service, stream, &conn, stop).await;
+    let Some(stream) = described(tcp, &conn) else { return };
+    let Some(tls) = &listener.tls else { return speak(stream, h2c, &conn, service, stop).await };
+    let handshake = tls.acceptor.tls_handshake(stream);
+    match tokio::time::timeout(*listener.limits.handshake_timeout, handshake).await {
+        Ok(Ok(stream)) => {
+            let h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
+            speak(stream, h2, &conn, service, stop).await;
+        }
+        Ok(Err(_)) | Err(_) => {
+            service.state.metrics.handshakes_failed.with_label_values(&[&*listener.name]).inc();
+        }
     }
 }
 
-/// Pingora's stream over a socket: digests that say who it is, TLS where the listener has it.
-async fn layers(tcp: TcpStream, conn: &Arc<Conn>, state: &State) -> Option<Stream> {
+async fn speak<S: IO + 'static>(
+    stream: S,
+    h2: bool,
+    conn: &Arc<Conn>,
+    service: &Service,
+    stop: watch::Receiver<bool>,
+) {
+    let stream = ClientStream::new(stream);
+    if h2 {
+        let app = Arc::new(Http2::new(service.proxy.clone(), &conn.listener.limits));
+        ServerApp::process_new(&app, Box::new(stream), &stop).await;
+    } else {
+        http1::serve(service, stream, conn, stop).await;
+    }
+}
+
+/// Pingora's stream over a socket, with digests that say who it is.
+fn described(tcp: TcpStream, conn: &Arc<Conn>) -> Option<L4Stream> {
     let _ = tcp.set_nodelay(true); // Without it small answers wait for an acknowledgement; with an error they only wait.
     let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
     let _ = digest.peer_addr.set(Some(PeerAddr::Inet(conn.peer)));
@@ -163,20 +184,7 @@ async fn layers(tcp: TcpStream, conn: &Arc<Conn>, state: &State) -> Option<Strea
     stream.set_socket_digest(digest);
     let about = ResponseHeader::build(200, Some(0)).ok()?;
     stream.set_proxy_digest(ProxyDigest::new(Box::new(about), Some(Box::new(conn.clone()))));
-    let Some(tls) = &conn.listener.tls else { return Some(Box::new(Gathering::new(stream))) };
-    let handshake = tls.acceptor.tls_handshake(stream);
-    match tokio::time::timeout(*conn.listener.limits.handshake_timeout, handshake).await {
-        Ok(Ok(stream)) => Some(Box::new(Gathering::new(stream))),
-        Ok(Err(error)) => {
-            log::debug!("TLS handshake with {} failed: {error}", conn.peer);
-            state.metrics.handshakes_failed.with_label_values(&[&*conn.listener.name]).inc();
-            None
-        }
-        Err(_) => {
-            state.metrics.handshakes_failed.with_label_values(&[&*conn.listener.name]).inc();
-            None
-        }
-    }
+    Some(stream)
 }
 
 /// Whether the client begins with the HTTP/2 preface (RFC 9113, section 3.4). The bytes stay in the socket.

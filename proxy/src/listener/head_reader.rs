@@ -10,7 +10,6 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -48,7 +47,7 @@ pub(super) struct Patience {
 
 /// Waits for a head. `buffer` may already hold bytes that came behind the last request.
 pub(super) async fn read_head(
-    stream: &mut Stream,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     patience: &Patience,
     stop: &mut ShutdownWatch,
@@ -69,7 +68,7 @@ pub(super) async fn read_head(
 }
 
 async fn first_bytes(
-    stream: &mut Stream,
+    stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut BytesMut,
     idle: Duration,
     stop: &mut ShutdownWatch,
@@ -88,7 +87,7 @@ async fn first_bytes(
     }
 }
 
-async fn rest(stream: &mut Stream, buffer: &mut BytesMut, bytes_max: usize) -> Arrived {
+async fn rest(stream: &mut (impl AsyncRead + Unpin), buffer: &mut BytesMut, bytes_max: usize) -> Arrived {
     loop {
         let before = buffer.len();
         match poll_fn(|cx| poll_read_some(stream, buffer, cx)).await {
@@ -110,7 +109,11 @@ fn complete(buffer: &BytesMut, searched: usize, bytes_max: usize) -> Option<Arri
     }
 }
 
-fn poll_read_some(stream: &mut Stream, to: &mut BytesMut, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+fn poll_read_some(
+    stream: &mut (impl AsyncRead + Unpin),
+    to: &mut BytesMut,
+    cx: &mut Context<'_>,
+) -> Poll<io::Result<usize>> {
     SCRATCH.with_borrow_mut(|scratch| {
         let mut read = ReadBuf::new(scratch);
         ready!(Pin::new(stream).poll_read(cx, &mut read))?;

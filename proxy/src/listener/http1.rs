@@ -2,52 +2,93 @@
 //!
 //! Pingora forgives what RFC 9112 lets a server forgive (bare LF, two equal Content-Length fields, Content-Length next to
 //! Transfer-Encoding). Two parsers that forgive differently are how requests are smuggled, so a head is checked here,
-//! byte for byte, before Pingora sees it. Pingora gets the checked bytes as the start of its session.
+//! byte for byte, before Pingora sees it, and where its body ends is kept count of. Pingora gets the checked bytes as the
+//! start of its session, and never a byte of the request behind.
 
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use pingora_core::apps::{HttpPersistentSettings, HttpServerApp};
-use pingora_core::protocols::Stream;
+use pingora_core::protocols::IO;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
 use sallyport_filters::{ProblemKind, Reply};
 use tokio::io::AsyncWriteExt;
 
+use super::body_end::BodyEnd;
 use super::head_reader::{Arrived, Patience, read_head};
+use super::stream::ClientStream;
 use super::{Conn, Service};
 use crate::head::{self, Framing, HeadLimits};
 use crate::reply;
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(service: &Service, mut stream: Stream, conn: &Arc<Conn>, mut stop: ShutdownWatch) {
+pub(super) async fn serve<S: IO + 'static>(
+    service: &Service,
+    stream: ClientStream<S>,
+    conn: &Arc<Conn>,
+    mut stop: ShutdownWatch,
+) {
     let limits = &conn.listener.limits;
     let mut patience = Patience {
         idle: *limits.head_timeout,
         head: *limits.head_timeout,
         bytes_max: usize::try_from(limits.head_bytes.0).unwrap_or(usize::MAX),
     };
+    let mut stream = Box::new(stream);
     let mut settings: Option<HttpPersistentSettings> = None;
-    let mut buffer = BytesMut::new();
+    let mut arrived = BytesMut::new();
     loop {
-        let refusal = match read_head(&mut stream, &mut buffer, &patience, &mut stop).await {
-            Arrived::Head(end) => match check(&buffer[..end], conn) {
-                Ok(framing) => {
-                    let (request, behind) = cut(std::mem::take(&mut buffer), end, framing);
-                    let session = session(stream, settings.take(), request, patience.idle.as_secs());
-                    let Some(reused) = service.proxy.process_new_http(session, &stop).await else { return };
-                    (stream, settings) = reused.consume();
-                    buffer = behind;
-                    patience.idle = *limits.idle_timeout;
-                    continue;
-                }
-                Err(refusal) => refusal,
-            },
-            Arrived::Nothing => return close(stream).await,
-            Arrived::TooSlow => Reply::problem(ProblemKind::RequestTimeout, "the request head came too slowly"),
-            Arrived::TooLarge => Reply::problem(ProblemKind::HeadersTooLarge, "the request head is too large"),
+        let (body, taken) = match next(&mut stream, &mut arrived, &patience, conn, &mut stop).await {
+            Next::Request(body, taken) => (body, taken),
+            Next::End => return close(stream).await,
+            Next::Refusal(refusal) => return refuse(service, stream, conn, &refusal).await,
         };
-        return refuse(service, stream, conn, &refusal).await;
+        let mut ahead = arrived.split_off(taken);
+        stream.begin(body);
+        let session = session(stream, settings.take(), std::mem::take(&mut arrived), patience.idle.as_secs());
+        let Some(reused) = service.proxy.process_new_http(session, &stop).await else { return };
+        let (given_back, kept) = reused.consume();
+        // What Pingora gives back is what it was given.
+        let Ok(same) = given_back.into_any().downcast::<ClientStream<S>>() else { return };
+        (stream, settings) = (same, kept);
+        ahead.unsplit(stream.end());
+        arrived = ahead;
+        patience.idle = *limits.idle_timeout;
+    }
+}
+
+/// What a connection brings next.
+enum Next {
+    /// A request: where its body stands after the bytes that have arrived, and how many of those are its own.
+    Request(BodyEnd, usize),
+    /// Nothing more.
+    End,
+    /// Something that is no request.
+    Refusal(Reply),
+}
+
+async fn next<S: IO + 'static>(
+    stream: &mut ClientStream<S>,
+    arrived: &mut BytesMut,
+    patience: &Patience,
+    conn: &Conn,
+    stop: &mut ShutdownWatch,
+) -> Next {
+    let refuse = |kind, detail: &'static str| Next::Refusal(Reply::problem(kind, detail));
+    let end = match read_head(stream, arrived, patience, stop).await {
+        Arrived::Head(end) => end,
+        Arrived::Nothing => return Next::End,
+        Arrived::TooSlow => return refuse(ProblemKind::RequestTimeout, "the request head came too slowly"),
+        Arrived::TooLarge => return refuse(ProblemKind::HeadersTooLarge, "the request head is too large"),
+    };
+    let mut body = match check(&arrived[..end], conn) {
+        Ok(framing) => BodyEnd::of(framing),
+        Err(refusal) => return Next::Refusal(refusal),
+    };
+    match body.take(&arrived[end..]) {
+        Ok(taken) => Next::Request(body, end + taken),
+        Err(_) => refuse(ProblemKind::BadRequest, "the chunked body is malformed"),
     }
 }
 
@@ -59,22 +100,8 @@ fn check(head: &[u8], conn: &Conn) -> Result<Framing, Reply> {
     head::check(head, &limits).map_err(|error| Reply::problem(error.kind(), error.detail()))
 }
 
-/// Splits what has arrived into this request's bytes and those that follow it. With a chunked body the end is not
-/// known yet; Pingora then closes the connection if more than the body has come, which RFC 9112, section 9.3.2
-/// allows.
-fn cut(mut arrived: BytesMut, end: usize, framing: Framing) -> (BytesMut, BytesMut) {
-    let body = match framing {
-        Framing::None => 0,
-        Framing::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
-        Framing::Chunked => usize::MAX,
-    };
-    let at = end.saturating_add(body).min(arrived.len());
-    let behind = if at < arrived.len() { arrived.split_off(at) } else { BytesMut::new() };
-    (arrived, behind)
-}
-
-fn session(
-    stream: Stream,
+fn session<S: IO + 'static>(
+    stream: Box<ClientStream<S>>,
     settings: Option<HttpPersistentSettings>,
     request: BytesMut,
     keepalive_seconds: u64,
@@ -89,14 +116,19 @@ fn session(
 }
 
 /// Answers a head that Pingora never gets to see, and closes.
-async fn refuse(service: &Service, mut stream: Stream, conn: &Conn, refusal: &Reply) {
+async fn refuse<S: IO + 'static>(
+    service: &Service,
+    mut stream: Box<ClientStream<S>>,
+    conn: &Conn,
+    refusal: &Reply,
+) {
     let answer: Bytes = reply::before_session(service, conn, refusal);
     // The client may be gone; there is nobody to tell.
     let _ = stream.write_all(&answer).await;
     close(stream).await;
 }
 
-async fn close(mut stream: Stream) {
+async fn close<S: IO + 'static>(mut stream: Box<ClientStream<S>>) {
     // A connection that ends is no error, whichever side ends it first.
     let _ = AsyncWriteExt::shutdown(&mut stream).await;
 }

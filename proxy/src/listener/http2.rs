@@ -29,7 +29,9 @@ impl Http2 {
     pub(super) fn new(proxy: Arc<HttpProxy<EdgeProxy>>, limits: &Limits) -> Self {
         let mut h2 = default_h2_options();
         h2.max_concurrent_streams(limits.h2_streams)
-            .max_header_list_size(HEADER_LIST_BYTES.min(u32::try_from(limits.head_bytes.0).unwrap_or(u32::MAX)))
+            .max_header_list_size(
+                HEADER_LIST_BYTES.min(u32::try_from(limits.head_bytes.0).unwrap_or(u32::MAX)),
+            )
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         let mut server = HttpServerOptions::default();

@@ -4,6 +4,7 @@
 //! routes or filters. Why there is no Pingora `Server` underneath: docs/decisions/0002-own-accept-loop.md.
 
 mod accept;
+mod body_end;
 mod caps;
 mod head_reader;
 mod http1;
@@ -59,7 +60,12 @@ pub(crate) struct Conn {
 
 impl ListenerPlan {
     /// Takes over what the operator wrote; certificates were loaded before.
-    pub(crate) fn new(name: &str, settings: &Listener, tls: Option<tls::TlsListener>, caps: Arc<Caps>) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        settings: &Listener,
+        tls: Option<tls::TlsListener>,
+        caps: Arc<Caps>,
+    ) -> Self {
         ListenerPlan {
             name: name.into(),
             address: settings.address.value,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use sallyport_config::{Located, Report, route};
 use sallyport_filters::reply::ReplyBody;
 use sallyport_filters::{Exchange, Reply};
@@ -12,7 +12,6 @@ use smallvec::SmallVec;
 use crate::upstream::Upstream;
 
 /// What a route does.
-#[allow(clippy::large_enum_variant, reason = "there is one for each route, and a request only reads it")]
 pub(crate) enum Action {
     /// Sends the request to an upstream.
     Upstream(Arc<Upstream>),
@@ -158,8 +157,7 @@ pub(crate) fn respond(settings: &Located<route::Respond>, report: &mut Report) -
         return Some(Reply::empty(status));
     }
     let body = ReplyBody::Bytes(Bytes::from(settings.body.clone().into_bytes()));
-    let headers: SmallVec<[(HeaderName, HeaderValue); 4]> =
-        SmallVec::from_iter([(header::CONTENT_TYPE, content_type)]);
+    let headers = vec![(header::CONTENT_TYPE, content_type)];
     Some(Reply { status, headers, body })
 }
 

@@ -26,6 +26,7 @@ use crate::managed::Managed;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::route::Table;
 use crate::upstream::Upstream;
+use crate::watch::Stamps;
 
 /// Bytes of a request's body where neither route nor filter says otherwise.
 pub(crate) const BODY_BYTES_MAX: u64 = 10 * 1024 * 1024;
@@ -37,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) loaded_at: SystemTime,
     /// What it was built from.
     pub(crate) loaded: Loaded,
+    /// What its files looked like then; for the watcher, and empty where nobody watches.
+    pub(crate) stamps: Stamps,
     pub(crate) table: Table,
     /// In the order of the configuration; the table's indices point here.
     pub(crate) routes: Vec<Route>,
@@ -90,6 +93,7 @@ impl Plan {
             generation: with.before.map_or(0, |plan| plan.generation) + 1,
             loaded_at: SystemTime::now(),
             loaded,
+            stamps: Stamps::new(),
             table,
             managed,
             bare,
