@@ -7,7 +7,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CARGO_DENY=0.20.2
-CARGO_FUZZ=0.13.2
 TARGET=${CARGO_TARGET_DIR:-target}
 
 fail() {
@@ -107,5 +106,4 @@ need curl curl
 need openssl openssl
 need h2load nghttp2-client
 venv
-tool cargo-fuzz "$CARGO_FUZZ"
 tool cargo-deny "$CARGO_DENY"

@@ -15,7 +15,8 @@ pub struct Route {
     #[serde(default)]
     pub name: Option<Located<String>>,
     /// What a request must look like. Among the routes that match, the most specific wins: an exact host before a
-    /// wildcard before none; then an exact path, a template, the longest tail, a regex; then a route that names methods;
+    /// wildcard before none; then an exact path, a template, the longest tail, a regex; of two templates or tails the one with a literal
+    /// segment where the other has a parameter; then a route that names methods;
     /// then more header conditions, more query conditions; then the order of the file.
     #[serde(rename = "match")]
     pub matches: Located<Match>,

@@ -34,17 +34,17 @@ struct Answer {
     body: String,
 }
 
-/// Serves until the edge has stopped.
+/// Serves until the edge has stopped, its drain included: `/readyz` tells load balancers to go elsewhere.
 pub(crate) async fn serve(socket: TcpListener, edge: Arc<Inner>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut stop = edge.stop.subscribe();
+    let mut ended = edge.kill.subscribe();
     loop {
         let tcp = tokio::select! {
             accepted = socket.accept() => match accepted {
                 Ok((tcp, _)) => tcp,
                 Err(_) => continue,
             },
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = ended.wait_for(|ended| *ended) => return,
         };
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         let edge = edge.clone();

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{StatusCode, Version};
-use pingora_error::Error;
+use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use sallyport_filters::reply::ReplyBody;
 use sallyport_filters::{Exchange, Outcome, ProblemKind, Reply};
@@ -49,6 +49,7 @@ fn count_upstream(ctx: &Ctx, error: Option<&Error>, state: &State) {
         (Some(_), None) => "ok",
         (None, None) => return,
         _ if ctx.fault.as_ref().is_some_and(|fault| fault.kind == ProblemKind::GatewayTimeout) => "timeout",
+        (_, Some(error)) if error.esource() != &ErrorSource::Upstream => "abandoned",
         (_, Some(error)) => fault::outcome(error),
     };
     state.metrics.upstream_outcomes.with_label_values(&[upstream.name(), outcome]).inc();

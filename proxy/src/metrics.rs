@@ -78,7 +78,7 @@ impl Metrics {
             )?,
             upstream_outcomes: family.counters(
                 "upstream_outcomes_total",
-                "How tries at upstreams ended: ok, server_error, connect, timeout, broken, unavailable.",
+                "How exchanges with upstreams ended: ok, server_error, connect, timeout, broken, unavailable, or abandoned by client or edge.",
                 &["upstream", "outcome"],
             )?,
             upstream_retries: family.counters(

@@ -5,10 +5,12 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use sallyport_config::Report;
+use sallyport_config::{Config, Report};
 use sallyport_filters::issuer::{Issuer, Issuers};
 use thiserror::Error;
 
+use crate::keys;
+use crate::listener::Bound;
 use crate::plan::{Plan, Surroundings};
 use crate::run::{Inner, StartError};
 use crate::watch;
@@ -25,6 +27,9 @@ pub enum ReloadError {
     /// A new listener's address cannot be had.
     #[error(transparent)]
     Bind(#[from] StartError),
+    /// The edge is on its way out.
+    #[error("the edge is stopping")]
+    Stopping,
     /// The building itself broke.
     #[error("the plan could not be built: {0}")]
     Build(String),
@@ -71,6 +76,9 @@ pub(crate) async fn reload(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
 }
 
 async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
+    if inner.stopping() {
+        return Err(ReloadError::Stopping);
+    }
     let of_build = inner.clone();
     let built = tokio::task::spawn_blocking(move || {
         let state = &of_build.service.state;
@@ -84,13 +92,33 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
     let plan = Arc::new(plan);
     let mut opened = Vec::new();
     for listener in &plan.listeners {
-        if inner.bound().get(&*listener.name).is_none_or(|bound| bound.configured() != listener.address) {
+        if !inner.bound().values().any(|bound| bound.configured() == listener.address) {
             opened.push((listener.name.to_string(), inner.bind(listener).await?));
         }
     }
     newcomers(inner, &plan).await;
+    let of_files = plan.clone();
+    let files = move || keys::load_files(&of_files.issuers, &of_files.loaded.base);
+    // They were read and found good a moment ago; what changed since is reported by the next reload.
+    let _ = tokio::task::spawn_blocking(files).await;
+    warn_of_restarts(&inner.service.state.plan.load().loaded.config, &plan.loaded.config);
     swap(inner, plan.clone(), opened);
     Ok(plan.generation)
+}
+
+/// Some settings are read at start only. Whoever changes them is told.
+fn warn_of_restarts(before: &Config, after: &Config) {
+    let (old, new) = (&before.process, &after.process);
+    let admin = |config: &Config| config.admin.as_ref().map(|admin| admin.address.value);
+    let needs_restart = [
+        ("process.threads", old.threads != new.threads),
+        ("process.watch", old.watch != new.watch),
+        ("process.access_log (on or off)", (old.access_log == "off") != (new.access_log == "off")),
+        ("admin", admin(before) != admin(after)),
+    ];
+    for (setting, _) in needs_restart.iter().filter(|(_, changed)| *changed) {
+        log::warn!("`{setting}` has changed; that takes a restart");
+    }
 }
 
 /// Names and keys that the running plan does not have are waited for a little, so that the swap opens no gap.
@@ -107,26 +135,23 @@ async fn newcomers(inner: &Arc<Inner>, plan: &Plan) {
     let _ = tokio::time::timeout(NEWCOMERS, futures::future::join(resolved, primed)).await;
 }
 
-fn swap(inner: &Arc<Inner>, plan: Arc<Plan>, opened: Vec<(String, crate::listener::Bound)>) {
+fn swap(inner: &Arc<Inner>, plan: Arc<Plan>, opened: Vec<(String, Bound)>) {
     let state = &inner.service.state;
+    let opened_names: HashSet<String> = opened.iter().map(|(name, _)| name.clone()).collect();
     inner.tend(&plan);
     let before = state.plan.swap(plan.clone());
     let mut bound = inner.bound();
-    for (name, listener) in opened {
-        if let Some(old) = bound.insert(name, listener) {
-            old.close();
+    let mut running: Vec<Bound> = std::mem::take(&mut *bound).into_values().collect();
+    bound.extend(opened);
+    for next in plan.listeners.iter().filter(|next| !opened_names.contains(&*next.name)) {
+        // By address, not by name: a listener that was renamed goes on listening.
+        if let Some(at) = running.iter().position(|listener| listener.configured() == next.address) {
+            let listener = running.swap_remove(at);
+            listener.renew(next.clone());
+            bound.insert(next.name.to_string(), listener);
         }
     }
-    bound.retain(|name, listener| match plan.listeners.iter().find(|next| *next.name == **name) {
-        Some(next) => {
-            listener.renew(next.clone());
-            true
-        }
-        None => {
-            listener.close();
-            false
-        }
-    });
+    running.iter().for_each(Bound::close);
     drop(bound);
     let names: HashSet<&str> = plan.routes.iter().map(|route| &*route.facts.name).collect();
     for gone in before.routes.iter().filter(|route| !names.contains(&*route.facts.name)) {

@@ -61,7 +61,8 @@ pub(crate) struct Inner {
     pub(crate) reloading: tokio::sync::Mutex<()>,
     pub(crate) last_reload: Mutex<Option<String>>,
     pub(crate) stop: watch::Sender<bool>,
-    kill: watch::Sender<bool>,
+    /// True once the drain is over: whatever still runs is cut.
+    pub(crate) kill: watch::Sender<bool>,
     alive: Mutex<Option<mpsc::Sender<()>>>,
 }
 
@@ -256,9 +257,10 @@ impl Running {
         self.inner.stop.send_replace(true);
         self.inner.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.inner.service.proxy.http_cleanup().await;
-        if tokio::time::timeout(drain, self.alive.recv()).await.is_err() {
+        let drained = tokio::time::timeout(drain, self.alive.recv()).await.is_ok();
+        self.inner.kill.send_replace(true);
+        if !drained {
             log::warn!("exchanges were still under way after {drain:?} and are cut");
-            self.inner.kill.send_replace(true);
             // A connection that does not notice within this time ends with the process.
             let _ = tokio::time::timeout(CUT, self.alive.recv()).await;
         }

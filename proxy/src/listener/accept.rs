@@ -153,7 +153,10 @@ async fn serve(tcp: TcpStream, conn: Arc<Conn>, service: &Service, stop: watch::
             let h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
             speak(stream, h2, &conn, service, stop).await;
         }
-        Ok(Err(_)) | Err(_) => {
+        failed => {
+            if let Ok(Err(error)) = failed {
+                log::debug!("TLS handshake with {} failed: {error}", conn.peer);
+            }
             service.state.metrics.handshakes_failed.with_label_values(&[&*listener.name]).inc();
         }
     }

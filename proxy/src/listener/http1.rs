@@ -80,7 +80,10 @@ async fn next<S: IO + 'static>(
         Arrived::Head(end) => end,
         Arrived::Nothing => return Next::End,
         Arrived::TooSlow => return refuse(ProblemKind::RequestTimeout, "the request head came too slowly"),
-        Arrived::TooLarge => return refuse(ProblemKind::HeadersTooLarge, "the request head is too large"),
+        Arrived::TooLarge => {
+            let error = head::oversized(arrived);
+            return refuse(error.kind(), error.detail());
+        }
     };
     let mut body = match check(&arrived[..end], conn) {
         Ok(framing) => BodyEnd::of(framing),

@@ -7,7 +7,7 @@ use sallyport_config::route::Route;
 use sallyport_config::units::ByteSize;
 use sallyport_config::{FilterEntry, Loaded, Located, Location, Node, Report, nearest};
 use sallyport_filters::issuer::Issuers;
-use sallyport_filters::{Build, Chain, Filter, Kept, Registry};
+use sallyport_filters::{Build, Chain, Filter, Kept, Registry, Stage};
 
 use super::Surroundings;
 use crate::metrics::Metrics;
@@ -62,8 +62,8 @@ impl<'a> Chains<'a> {
         chains
     }
 
-    /// The chain of a route: an implicit `request_id` unless one is listed, the named chains, its own filters, its
-    /// `body_limit`. `None` after an error.
+    /// The chain of a route: an implicit `request_id` unless one is listed, the named chains, its own filters, and its
+    /// `body_limit` before the first of them that shapes. `None` after an error.
     pub(super) fn of_route(
         &mut self,
         route: &'a Located<Route>,
@@ -85,7 +85,8 @@ impl<'a> Chains<'a> {
         let of_chains = filters.len();
         filters.extend(own?);
         if let Some(limit) = route.body_limit {
-            filters.push((self.body_limit(limit, report)?, route.at));
+            let shapes = filters.iter().position(|(filter, _)| filter.stage() == Stage::Shape);
+            filters.insert(shapes.unwrap_or(filters.len()), (self.body_limit(limit, report)?, route.at));
         }
         let chain = Arc::new(self.join(filters, Listed::OnRoute { of_chains }, report)?);
         if plain {

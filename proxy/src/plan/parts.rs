@@ -32,14 +32,13 @@ pub(super) fn upstreams(loaded: &Loaded, before: Option<&Plan>, report: &mut Rep
     upstreams
 }
 
-/// The issuers; one whose settings are the same keeps its keys. Files are read anew every time.
+/// The issuers; one whose settings are the same keeps its keys. Files are read here to be refused if they are wrong; what
+/// they say gets into running issuers only when the plan gets into force.
 pub(super) fn issuers(loaded: &Loaded, before: Option<&Plan>, report: &mut Report) -> Issuers {
     let mut issuers = Issuers::default();
     for (name, settings) in loaded.config.issuers.iter() {
         let Some(next) = Issuer::new(&name.value, settings, report) else { continue };
-        let running = before.and_then(|plan| plan.issuers.find(&name.value));
-        let same = running.filter(|running| running.settings_fingerprint() == next.settings_fingerprint());
-        issuers.insert(same.unwrap_or_else(|| Arc::new(next)));
+        issuers.insert(Arc::new(next));
     }
     for problem in keys::load_files(&issuers, &loaded.base) {
         let settings = loaded.config.issuers.iter().find(|(name, _)| *name.value == *problem.issuer);
@@ -50,7 +49,11 @@ pub(super) fn issuers(loaded: &Loaded, before: Option<&Plan>, report: &mut Repor
         let file = files.into_iter().find(|file| loaded.base.join(&file.value) == problem.path);
         report.error(file.map_or(Location::NOWHERE, |file| file.at), problem.to_string());
     }
-    issuers
+    let running = |next: &Arc<Issuer>| {
+        let running = before.and_then(|plan| plan.issuers.find(next.name()));
+        running.filter(|running| running.settings_fingerprint() == next.settings_fingerprint())
+    };
+    issuers.iter().map(|next| running(next).unwrap_or_else(|| next.clone())).collect()
 }
 
 /// The listeners, with their certificates read anew. `None` after an error.
