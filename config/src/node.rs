@@ -67,7 +67,7 @@ pub(crate) enum Kind {
 
 impl Node {
     /// Parses YAML and adds it to the report as a source. Errors are reported, all that the parser can go on after.
-    /// Secrets are resolved from the environment of the process and relative to its folder; [`load`](crate::load)
+    /// Secrets are resolved from the environment of the process and relative to its folder; [`load`](crate::load())
     /// lets its caller choose.
     pub fn parse(name: &str, text: &str, report: &mut Report) -> Option<Node> {
         let file = report.add_source(name, text);

@@ -160,7 +160,7 @@ pub struct Retry {
     #[schemars(range(min = 1, max = 2))]
     pub attempts: Located<u32>,
     /// When: `connect` (no connection), `reset` (the connection broke before a response), or a status from 500 to 599, as
-    /// a string. Default: [connect].
+    /// a string. Default: `[connect]`.
     #[serde(default = "connect")]
     pub on: Vec<Located<String>>,
 }

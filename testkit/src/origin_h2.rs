@@ -1,4 +1,4 @@
-//! An HTTP/2 origin, by prior knowledge or over TLS, with the answers and the memory of [`Origin`](crate::Origin).
+//! An HTTP/2 origin, by prior knowledge or over TLS, with the answers and the memory of [`Origin`].
 //! Of the bad answers it knows the ones that mean something over HTTP/2: a broken stream in place of a broken connection.
 
 use std::net::SocketAddr;

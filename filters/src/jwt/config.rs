@@ -21,7 +21,7 @@ pub struct Config {
     /// Where a token may be: `header` (`Authorization: Bearer`, RFC 6750, section 2.1), `{ cookie: name }`,
     /// `{ query: name }`. A request with two tokens is refused with 400. A query parameter is always taken
     /// out of the URI, before it is logged or sent on. With a cookie, other sites can make a browser send the
-    /// token: use `SameSite` and `cors` with `enforce`. Default: [header].
+    /// token: use `SameSite` and `cors` with `enforce`. Default: `[header]`.
     #[serde(default = "header_only")]
     pub from: Vec<Located<TokenPlace>>,
     /// Whether the upstream gets the token, in the header or cookie where the client put it. Default: false;
