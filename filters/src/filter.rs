@@ -129,7 +129,8 @@ pub trait Filter: Send + Sync + 'static {
         Ok(())
     }
 
-    /// A transform for the request's body, if this exchange needs one.
+    /// A transform for the request's body, if this exchange needs one. Asked again on each retry, which gets the body
+    /// from its beginning.
     fn request_body(&self, x: &Exchange<'_>) -> Option<Box<dyn BodyTransform>> {
         let _ = x;
         None

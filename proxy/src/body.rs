@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::Version;
 use http::header::{CONTENT_LENGTH, EXPECT};
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
@@ -15,27 +16,36 @@ use crate::forward;
 /// How long a body may take before its rate counts: a client needs some time to get going.
 const RATE_GRACE: Duration = Duration::from_secs(5);
 
-/// Sets up the request's body once the request may pass: its transforms, how long one read or write may wait, and the
-/// word that a client waits for before it sends.
+/// Sets up the request's body once the request may pass: how long one read or write may wait, and the word that a client
+/// waits for before it sends.
 ///
 /// # Errors
 /// The client is gone.
 pub(crate) async fn prepare_request(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-    let Some(begun) = &mut ctx.begun else { return Ok(()) };
-    if let Some(route) = begun.route() {
+    if let Some(route) = ctx.begun.as_ref().and_then(Begun::route) {
         let idle = *route.timeouts.idle;
         let idle = (!idle.is_zero()).then_some(idle);
         session.set_read_timeout(idle);
         session.set_write_timeout(idle);
     }
-    let (chain, facts) = begun.split();
-    ctx.request_body.transforms = chain.request_body(&mut Exchange::new(session.req_header_mut(), facts));
     // RFC 9110, section 10.1.1: a proxy may answer it itself, and an upstream that does not know it would keep the client
-    // waiting.
-    if session.req_header_mut().remove_header(&EXPECT).is_some() {
+    // waiting. From HTTP/1.0 it means nothing.
+    let expects = session.req_header_mut().remove_header(&EXPECT).is_some();
+    if expects && session.req_header().version > Version::HTTP_10 {
+        // Pingora takes every head before the end of the body for an answer behind which the connection has to close.
+        let keepalive = session.get_keepalive();
         session.write_continue_response().await?;
+        session.set_keepalive(keepalive);
     }
     Ok(())
+}
+
+/// Sets the request's body to its beginning: each try gets it whole, and Pingora passes again what it has kept of it.
+pub(crate) fn begin_request(session: &mut Session, ctx: &mut Ctx) {
+    let Some(begun) = &mut ctx.begun else { return };
+    let (chain, facts) = begun.split();
+    ctx.request_body.bytes = 0;
+    ctx.request_body.transforms = chain.request_body(&mut Exchange::new(session.req_header_mut(), facts));
 }
 
 /// Sees each chunk of the request's body.

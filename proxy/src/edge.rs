@@ -83,6 +83,7 @@ impl ProxyHttp for EdgeProxy {
         head: &mut RequestHeader,
         ctx: &mut Ctx,
     ) -> Result<()> {
+        body::begin_request(session, ctx);
         forward::shape(session, ctx, head)
     }
 
@@ -195,7 +196,7 @@ impl ProxyHttp for EdgeProxy {
         let code = reply.as_ref().map_or(0, |reply| reply.status.as_u16());
         match reply {
             // An answer has begun already; cutting it off is the only way left to say that it is not whole.
-            Some(_) if session.response_written().is_some() => session.shutdown().await,
+            Some(_) if reply::sent(session).is_some() => session.shutdown().await,
             // A failure to send is one more sign that nobody listens.
             Some(reply) => drop(reply::send(session, ctx, reply).await),
             None => {}

@@ -14,13 +14,14 @@ use crate::begin;
 use crate::ctx::{Begun, Ctx};
 use crate::fault;
 use crate::listener::Conn;
+use crate::reply;
 use crate::state::State;
 
 /// Ends an exchange. Runs once for each, whether it was answered, broken or refused.
 pub(crate) fn end(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx, state: &State) {
     let Some(begun) = &mut ctx.begun else { return };
     let took = begun.facts.started.elapsed();
-    let status = session.response_written().map(|head| head.status);
+    let status = reply::sent(session).map(|head| head.status);
     let (chain, facts) = begun.split();
     chain.on_end(&mut Exchange::new(session.req_header_mut(), facts), &Outcome { status, took });
     let metrics = begun.route().map_or(&begun.plan.unrouted, |route| &route.metrics);

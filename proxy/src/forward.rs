@@ -14,6 +14,7 @@ use sallyport_filters::{Exchange, Fault, ProblemKind};
 
 use crate::ctx::{Begun, Ctx};
 use crate::fault;
+use crate::reply;
 use crate::trace::{TRACEPARENT, TRACESTATE};
 use crate::upstream::Observation;
 
@@ -152,7 +153,7 @@ pub(crate) fn retries(session: &Session, error: &Error, connected: bool, ctx: &C
         retry.reset
             && session.req_header().method.is_idempotent()
             && !session.retry_buffer_truncated()
-            && session.response_written().is_none()
+            && reply::sent(session).is_none()
     } else {
         retry.connect && fault::is_connect(error.etype())
     };

@@ -55,6 +55,11 @@ pub(crate) async fn send(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> 
     Ok(())
 }
 
+/// The head of the answer that has been sent. An informational one, such as 100, is not yet an answer.
+pub(crate) fn sent(session: &Session) -> Option<&ResponseHeader> {
+    session.response_written().filter(|head| !head.status.is_informational())
+}
+
 /// After these the rest of the connection cannot be trusted to be where we think it is.
 fn ends_connection(kind: ProblemKind) -> bool {
     matches!(
