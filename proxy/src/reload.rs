@@ -1,6 +1,7 @@
 //! From a file to a plan in force: build completely, swap one pointer, or leave everything as it was.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -91,8 +92,9 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
         built.await.map_err(|error| ReloadError::Build(error.to_string()))?.map_err(ReloadError::Config)?;
     let plan = Arc::new(plan);
     let mut opened = Vec::new();
+    let heirs = heirs(&inner.bound(), &plan);
     for listener in &plan.listeners {
-        if !inner.bound().values().any(|bound| bound.configured() == listener.address) {
+        if !heirs.contains_key(&*listener.name) {
             opened.push((listener.name.to_string(), inner.bind(listener).await?));
         }
     }
@@ -102,8 +104,30 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
     // They were read and found good a moment ago; what changed since is reported by the next reload.
     let _ = tokio::task::spawn_blocking(files).await;
     warn_of_restarts(&inner.service.state.plan.load().loaded.config, &plan.loaded.config);
-    swap(inner, plan.clone(), opened);
+    swap(inner, plan.clone(), opened, &heirs);
     Ok(plan.generation)
+}
+
+/// Which running listener each of the plan's takes over, new name to old: the one of its name if the address is the same,
+/// else one at its address whose name is gone. The address alone says too little, because several may have port 0.
+fn heirs(running: &BTreeMap<String, Bound>, plan: &Plan) -> HashMap<String, String> {
+    let mut free: BTreeMap<&str, SocketAddr> =
+        running.iter().map(|(name, bound)| (name.as_str(), bound.configured())).collect();
+    let (same, others): (Vec<_>, Vec<_>) =
+        plan.listeners.iter().partition(|next| free.get(&*next.name) == Some(&next.address));
+    for next in &same {
+        free.remove(&*next.name);
+    }
+    let mut heirs: HashMap<String, String> =
+        same.iter().map(|next| (next.name.to_string(), next.name.to_string())).collect();
+    for next in others {
+        let renamed = free.iter().find(|(_, address)| **address == next.address).map(|(name, _)| *name);
+        if let Some(name) = renamed {
+            free.remove(name);
+            heirs.insert(next.name.to_string(), name.to_owned());
+        }
+    }
+    heirs
 }
 
 /// Some settings are read at start only. Whoever changes them is told.
@@ -135,23 +159,20 @@ async fn newcomers(inner: &Arc<Inner>, plan: &Plan) {
     let _ = tokio::time::timeout(NEWCOMERS, futures::future::join(resolved, primed)).await;
 }
 
-fn swap(inner: &Arc<Inner>, plan: Arc<Plan>, opened: Vec<(String, Bound)>) {
+fn swap(inner: &Arc<Inner>, plan: Arc<Plan>, opened: Vec<(String, Bound)>, heirs: &HashMap<String, String>) {
     let state = &inner.service.state;
-    let opened_names: HashSet<String> = opened.iter().map(|(name, _)| name.clone()).collect();
     inner.tend(&plan);
     let before = state.plan.swap(plan.clone());
     let mut bound = inner.bound();
-    let mut running: Vec<Bound> = std::mem::take(&mut *bound).into_values().collect();
+    let mut running = std::mem::take(&mut *bound);
     bound.extend(opened);
-    for next in plan.listeners.iter().filter(|next| !opened_names.contains(&*next.name)) {
-        // By address, not by name: a listener that was renamed goes on listening.
-        if let Some(at) = running.iter().position(|listener| listener.configured() == next.address) {
-            let listener = running.swap_remove(at);
+    for next in &plan.listeners {
+        if let Some(listener) = heirs.get(&*next.name).and_then(|name| running.remove(name)) {
             listener.renew(next.clone());
             bound.insert(next.name.to_string(), listener);
         }
     }
-    running.iter().for_each(Bound::close);
+    running.values().for_each(Bound::close);
     drop(bound);
     let names: HashSet<&str> = plan.routes.iter().map(|route| &*route.facts.name).collect();
     for gone in before.routes.iter().filter(|route| !names.contains(&*route.facts.name)) {
