@@ -58,8 +58,8 @@ pub fn find_end(buffer: &[u8], searched: usize) -> Option<usize> {
     None
 }
 
-/// What is wrong with a head that is longer than its listener reads: the target, if even the first line has no end,
-/// else the fields.
+/// What is wrong with a head that is longer than its listener reads: the target, if even the first line has no end in
+/// as many bytes as the listener reads, else the fields.
 pub fn oversized(buffer: &[u8]) -> HeadError {
     let line = buffer.strip_prefix(b"\r\n").unwrap_or(buffer);
     match memchr::memchr(b'\n', line) {

@@ -81,7 +81,7 @@ async fn next<S: IO + 'static>(
         Arrived::Nothing => return Next::End,
         Arrived::TooSlow => return refuse(ProblemKind::RequestTimeout, "the request head came too slowly"),
         Arrived::TooLarge => {
-            let error = head::oversized(arrived);
+            let error = head::oversized(&arrived[..arrived.len().min(patience.bytes_max)]);
             return refuse(error.kind(), error.detail());
         }
     };
