@@ -99,10 +99,14 @@ impl EdgeUnderTest {
         self.client().await.get(target).send().await
     }
 
+    /// The address of the admin listener, for a story that goes on asking while the edge stops.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.running().admin().expect("the edge has an admin listener")
+    }
+
     /// A request to the admin listener.
     pub async fn admin(&self, method: &str, target: &str) -> Response {
-        let address = self.running().admin().expect("the edge has an admin listener");
-        let mut client = Client::plain(address).await;
+        let mut client = Client::plain(self.admin_address()).await;
         client.request(method, target).send().await
     }
 

@@ -198,40 +198,6 @@ async fn a_request_may_come_byte_by_byte() {
     assert_eq!(origin.last().target, "/slow?a=b");
 }
 
-// RFC 9112, section 9.3.2.
-#[tokio::test]
-async fn pipelined_requests_are_answered_in_order() {
-    let (origin, edge) = edge().await;
-    let mut client = edge.client().await;
-    let requests: String = (0..5).map(|i| format!("GET /{i} HTTP/1.1\r\nHost: localhost\r\n\r\n")).collect();
-    client.send(requests).await;
-    for i in 0..5 {
-        match client.try_response_to("GET").await {
-            Ok(Some(response)) => assert_eq!(response.expect(200).json()["target"], format!("/{i}")),
-            // Closing after the first answer is allowed; answering out of order is not.
-            Ok(None) if i > 0 => break,
-            other => panic!("{other:?}"),
-        }
-    }
-    assert!(origin.violations().is_empty());
-}
-
-// RFC 9110, section 10.1.1.
-#[tokio::test]
-async fn expect_100_continue_gets_its_answer_before_the_body() {
-    let origin = Origin::builder().on("/", Answer::echo().continues()).start().await;
-    let edge = EdgeUnderTest::start(&crate::everything_to(origin.address())).await;
-    let mut client = edge.client().await;
-    client
-        .send("PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
-        .await;
-    let interim = client.head().await;
-    assert!(interim.start.starts_with("HTTP/1.1 100"), "{}", interim.start);
-    client.send("data").await;
-    assert_eq!(client.response_to("PUT").await.expect(200).json()["body"], "data");
-    assert!(origin.violations().is_empty());
-}
-
 #[tokio::test]
 async fn http_1_0_gets_an_answer_and_the_end_of_the_connection() {
     let (origin, edge) = edge().await;

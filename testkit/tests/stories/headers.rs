@@ -1,6 +1,6 @@
 //! What an origin gets to see: no hop-by-hop header, no header that a client could not have been trusted with.
 
-use sallyport_testkit::{EdgeUnderTest, Origin, Tokens};
+use sallyport_testkit::{Answer, EdgeUnderTest, Origin, Tokens};
 
 #[tokio::test]
 async fn hop_by_hop_headers_stop_at_the_edge() {
@@ -162,4 +162,38 @@ async fn the_access_log_keeps_no_query_and_no_token() {
     let line = &edge.access_log(1).await[0];
     assert_eq!((line["path"].as_str(), line["status"].as_u64()), (Some("/p"), Some(200)));
     assert!(!line.to_string().contains("s3cr3t") && !line.to_string().contains("t0k3n"), "{line}");
+}
+
+// RFC 9110, section 7.6.1: what an origin says of its connection to the edge says nothing of the client's.
+#[tokio::test]
+async fn hop_by_hop_headers_of_a_response_stop_at_the_edge() {
+    let answer = Answer::fixed(200, "hello")
+        .header("Connection", "close, X-Hop")
+        .header("X-Hop", "1")
+        .header("Keep-Alive", "timeout=5")
+        .header("Proxy-Connection", "close")
+        .header("Upgrade", "h2c")
+        .header("X-End-To-End", "1");
+    // Content-Length may not be nominated away: the client would wait for more.
+    let nominated =
+        Answer::fixed(200, "hello").header("Connection", "Content-Length, X-Hop").header("X-Hop", "1");
+    let origin = Origin::builder().on("/", answer).on("/nominated", nominated).start().await;
+    let listener = "listeners:\n  public: { address: \"127.0.0.1:0\", h2c: true }\n";
+    let edge = EdgeUnderTest::start(&(listener.to_owned() + &crate::everything_to(origin.address()))).await;
+    let mut client = edge.client().await;
+    let h2 = edge.h2_client().await;
+    // Twice on each connection: an origin that closes its own does not close the client's.
+    for target in ["/", "/nominated", "/"] {
+        for response in [client.get(target).send().await.expect(200), h2.get(target).send().await.expect(200)]
+        {
+            for name in ["x-hop", "keep-alive", "proxy-connection", "upgrade"] {
+                assert_eq!(response.header(name), None, "{target} {name}");
+            }
+            // Over HTTP/1.1 the edge may say what is true of its own connection.
+            assert!(matches!(response.header("connection"), None | Some("keep-alive")), "{target}");
+            assert_eq!(response.header("content-length"), Some("5"), "{target}");
+            assert_eq!(response.text(), "hello");
+        }
+    }
+    assert_eq!(client.get("/").send().await.header("x-end-to-end"), Some("1"));
 }

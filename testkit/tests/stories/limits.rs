@@ -170,3 +170,62 @@ async fn exchanges_at_a_time_have_a_limit() {
     edge.wait_for_metric("sallyport_requests_in_flight", &[], 0.0).await;
     edge.get("/").await.expect(200);
 }
+
+// RFC 9110, section 15.5.15, and RFC 6585, section 5: the target is to blame, or the fields.
+#[tokio::test]
+async fn a_long_target_is_414_and_long_fields_are_431() {
+    let origin = Origin::start().await;
+    let yaml = "listeners:\n  public: { address: \"127.0.0.1:0\", limits: { head_bytes: 2KiB } }\n";
+    let edge = EdgeUnderTest::start(&(yaml.to_owned() + &crate::everything_to(origin.address()))).await;
+    let long = "x".repeat(3000);
+    for (bytes, status, slug) in [
+        // Whole in one write, and a target of which no end is in sight.
+        (format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"), 414, "uri-too-long"),
+        (format!("GET /{long}"), 414, "uri-too-long"),
+        (format!("GET /?{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"), 414, "uri-too-long"),
+        (format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {long}\r\n\r\n"), 431, "headers-too-large"),
+        (format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {long}"), 431, "headers-too-large"),
+    ] {
+        let mut client = edge.client().await;
+        client.send(&bytes).await;
+        client.response().await.problem(status, slug);
+        assert!(client.closed().await.is_empty());
+    }
+    assert!(origin.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_body_limit_and_a_rewrite_go_together() {
+    let origin = Origin::start().await;
+    let edge = EdgeUnderTest::start(&format!(
+        r#"
+chains:
+  moved:
+    - rewrite: {{ strip_prefix: /old }}
+upstreams:
+  origin: {{ targets: ["{}"] }}
+routes:
+  - match: "/old/own/{{**rest}}"
+    public: true
+    body_limit: 10B
+    filters: [{{ rewrite: {{ strip_prefix: /old }} }}]
+    upstream: origin
+  - match: "/old/chain/{{**rest}}"
+    public: true
+    body_limit: 10B
+    chains: [moved]
+    upstream: origin
+"#,
+        origin.address()
+    ))
+    .await;
+    for path in ["/own/x", "/chain/x"] {
+        let target = format!("/old{path}");
+        let mut client = edge.client().await;
+        let echo = client.request("PUT", &target).body("0123456789").send().await.expect(200);
+        assert_eq!(echo.json()["target"], path);
+        let refused = client.request("PUT", &target).body("0123456789a").send().await;
+        refused.problem(413, "content-too-large");
+    }
+    assert_eq!(origin.requests().len(), 2);
+}

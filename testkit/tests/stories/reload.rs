@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sallyport_testkit::wait::until;
-use sallyport_testkit::{Answer, EdgeUnderTest, Feed, Origin};
+use sallyport_testkit::{Answer, EdgeUnderTest, Feed, Origin, Tokens};
 
 fn respond(text: &str) -> String {
     format!("routes:\n  - match: /\n    public: true\n    respond: {{ body: \"{text}\" }}\n")
@@ -148,4 +148,80 @@ async fn a_stop_lets_exchanges_under_way_end_and_refuses_new_connections() {
     feed.finish();
     assert_eq!(client.some_bytes().await, b"0\r\n\r\n");
     stopping.await.unwrap();
+}
+
+// What a refused reload has read must not slip into force: new keys with old rules are nobody's configuration.
+#[tokio::test]
+async fn keys_change_with_their_configuration_and_not_before() {
+    const ISSUER: &str = "https://id.test/";
+    let (old, new) = (Tokens::new(ISSUER, "platform"), Tokens::new(ISSUER, "platform"));
+    let origin = Origin::start().await;
+    let good = format!(
+        r#"
+issuers:
+  main: {{ issuer: "{ISSUER}", audiences: [platform], algorithms: [ES256], jwks: {{ file: jwks.json }} }}
+upstreams:
+  origin: {{ targets: ["{}"] }}
+routes:
+  - {{ match: /, filters: [{{ jwt: {{ issuer: main }} }}], upstream: origin }}
+"#,
+        origin.address()
+    );
+    let edge = EdgeUnderTest::builder().file("jwks.json", old.jwks().to_string()).start(&good).await;
+    let status = async |tokens: &Tokens| {
+        edge.client().await.get("/").bearer(&tokens.token().sign()).send().await.status
+    };
+    edge.write("jwks.json", new.jwks().to_string());
+    for bad in [
+        good.replace("routes:", "routes: ["),
+        good.replace("upstream: origin", "upstream: nobody"),
+        good.clone() + "  - { match: /more, public: true, filters: [{ no_such: {} }], respond: {} }\n",
+        good.clone() + "  - { match: /unguarded, respond: {} }\n",
+        format!("listeners:\n  taken: {{ address: \"{}\" }}\n{good}", origin.address()),
+    ] {
+        edge.rewrite(&bad);
+        edge.reload().await.unwrap_err();
+        assert_eq!((status(&old).await, status(&new).await), (200, 401), "{bad}");
+    }
+    edge.rewrite(&good);
+    edge.reload().await.unwrap();
+    assert_eq!((status(&old).await, status(&new).await), (401, 200));
+    // Nor does a key set that is none put the good one out of force.
+    edge.write("jwks.json", "{ \"keys\": 7 }");
+    let error = edge.reload().await.unwrap_err();
+    assert!(error.contains("jwks.json"), "{error}");
+    assert_eq!(status(&new).await, 200);
+}
+
+#[tokio::test]
+async fn limits_of_a_route_survive_unless_they_change() {
+    let yaml = |first: &str, burst: u32| {
+        format!(
+            r#"
+routes:
+{first}
+  - match: /
+    public: true
+    filters: [{{ rate_limit: {{ name: one, rate: 1/h, burst: {burst}, key: client }} }}]
+    respond: {{ body: "x" }}
+"#
+        )
+    };
+    let edge = EdgeUnderTest::start(&yaml("", 1)).await;
+    edge.get("/").await.expect(200);
+    edge.get("/").await.expect(429);
+    // Another place in the file is no change.
+    edge.rewrite(&yaml("  - { match: /new, public: true, respond: {} }", 1));
+    edge.reload().await.unwrap();
+    edge.get("/new").await.expect(200);
+    edge.get("/").await.expect(429);
+    // A refused reload is none either.
+    edge.rewrite(&yaml("  - { match: /new, respond: {} }", 2));
+    edge.reload().await.unwrap_err();
+    edge.get("/").await.expect(429);
+    edge.rewrite(&yaml("", 2));
+    edge.reload().await.unwrap();
+    for status in [200, 200, 429] {
+        edge.get("/").await.expect(status);
+    }
 }

@@ -218,3 +218,50 @@ routes:
     // Were the choice fair and random, this would fail once in 2^99 runs.
     assert!(!second.requests().is_empty() && first.requests().len() > 20);
 }
+
+// RFC 9110, section 9.3.8: TRACE would echo the credentials that filters add.
+#[tokio::test]
+async fn trace_is_refused_wherever_a_route_leads() {
+    let origin = Origin::start().await;
+    let listener = "listeners:\n  public: { address: \"127.0.0.1:0\", h2c: true }\n";
+    let edge = EdgeUnderTest::start(&(listener.to_owned() + &crate::everything_to(origin.address()))).await;
+    let refused = edge.client().await.request("TRACE", "/").send().await;
+    assert!(refused.header("allow").is_some(), "RFC 9110, section 15.5.6");
+    refused.problem(405, "method-not-allowed");
+    edge.h2_client().await.request("TRACE", "/").send().await.problem(405, "method-not-allowed");
+    // Methods are case-sensitive (section 9.1): this one is another, unknown method.
+    edge.client().await.request("trace", "/").send().await.expect(200);
+    assert_eq!(origin.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_split_shares_about_as_its_weights_say() {
+    let (first, second) = origins().await;
+    let edge = EdgeUnderTest::start(
+        &(upstreams(&first, &second)
+            + r#"
+routes:
+  - match: /none
+    public: true
+    split: [{ upstream: first, weight: 0 }, { upstream: second, weight: 100 }]
+  - match: /half
+    public: true
+    split: [{ upstream: first, weight: 50 }, { upstream: second, weight: 50 }]
+  - match: /quarter
+    public: true
+    split: [{ upstream: first, weight: 1 }, { upstream: second, weight: 3 }]
+"#),
+    )
+    .await;
+    let mut client = edge.client().await;
+    let mut seen = 0;
+    // The bounds are six standard deviations away.
+    for (target, wanted) in [("/none", 0..=0), ("/half", 140..=260), ("/quarter", 48..=152)] {
+        for _ in 0..400 {
+            client.get(target).send().await.expect(200);
+        }
+        let share = first.requests().len() - seen;
+        assert!(wanted.contains(&share), "{target}: {share} of 400");
+        seen += share;
+    }
+}
