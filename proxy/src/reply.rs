@@ -67,6 +67,7 @@ fn ends_connection(kind: ProblemKind) -> bool {
         ProblemKind::BadRequest
             | ProblemKind::RequestTimeout
             | ProblemKind::ContentTooLarge
+            | ProblemKind::UriTooLong
             | ProblemKind::HeadersTooLarge
     )
 }

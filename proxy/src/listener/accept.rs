@@ -11,6 +11,7 @@ use pingora_core::apps::ServerApp;
 use pingora_core::protocols::l4::socket::SocketAddr as PeerAddr;
 use pingora_core::protocols::l4::stream::Stream as L4Stream;
 use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::TlsStream;
 use pingora_core::protocols::{ALPN, GetProxyDigest, GetSocketDigest, IO, SocketDigest, Ssl};
 use pingora_http::ResponseHeader;
 use pingora_proxy::HttpProxy;
@@ -20,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use super::caps::{Place, Refused};
 use super::http2::Http2;
 use super::stream::ClientStream;
+use super::tls::TlsListener;
 use super::{Conn, ListenerPlan, http1};
 use crate::client_address::is_trusted;
 use crate::edge::EdgeProxy;
@@ -146,33 +148,45 @@ async fn serve(tcp: TcpStream, conn: Arc<Conn>, service: &Service, stop: watch::
     let listener = conn.listener.clone();
     let h2c = listener.h2c && listener.tls.is_none() && speaks_h2(&tcp, *listener.limits.head_timeout).await;
     let Some(stream) = described(tcp, &conn) else { return };
-    let Some(tls) = &listener.tls else { return speak(stream, h2c, &conn, service, stop).await };
-    let handshake = tls.acceptor.tls_handshake(stream);
-    match tokio::time::timeout(*listener.limits.handshake_timeout, handshake).await {
+    let Some(tls) = &listener.tls else {
+        return speak(Box::new(ClientStream::new(stream)), h2c, &conn, service, stop).await;
+    };
+    // Boxed: the state of a handshake is large, and the task would keep room for it as long as the connection lives.
+    match Box::pin(handshake(tls, stream, *listener.limits.handshake_timeout)).await {
+        Some((stream, h2)) => speak(stream, h2, &conn, service, stop).await,
+        None => service.state.metrics.handshakes_failed.with_label_values(&[&*listener.name]).inc(),
+    }
+}
+
+/// The connection behind its TLS handshake, and whether HTTP/2 was agreed on.
+async fn handshake(
+    tls: &TlsListener,
+    stream: L4Stream,
+    patience: Duration,
+) -> Option<(Box<ClientStream<TlsStream<L4Stream>>>, bool)> {
+    match tokio::time::timeout(patience, tls.acceptor.tls_handshake(stream)).await {
         Ok(Ok(stream)) => {
             let h2 = stream.selected_alpn_proto() == Some(ALPN::H2);
-            speak(stream, h2, &conn, service, stop).await;
+            Some((Box::new(ClientStream::new(stream)), h2))
         }
-        failed => {
-            if let Ok(Err(error)) = failed {
-                log::debug!("TLS handshake with {} failed: {error}", conn.peer);
-            }
-            service.state.metrics.handshakes_failed.with_label_values(&[&*listener.name]).inc();
+        Ok(Err(error)) => {
+            log::debug!("a TLS handshake failed: {error}");
+            None
         }
+        Err(_) => None,
     }
 }
 
 async fn speak<S: IO + 'static>(
-    stream: S,
+    stream: Box<ClientStream<S>>,
     h2: bool,
     conn: &Arc<Conn>,
     service: &Service,
     stop: watch::Receiver<bool>,
 ) {
-    let stream = ClientStream::new(stream);
     if h2 {
         let app = Arc::new(Http2::new(service.proxy.clone(), &conn.listener.limits));
-        ServerApp::process_new(&app, Box::new(stream), &stop).await;
+        ServerApp::process_new(&app, stream, &stop).await;
     } else {
         http1::serve(service, stream, conn, stop).await;
     }

@@ -25,7 +25,7 @@ use crate::reply;
 /// Serves a connection until it ends.
 pub(super) async fn serve<S: IO + 'static>(
     service: &Service,
-    stream: ClientStream<S>,
+    mut stream: Box<ClientStream<S>>,
     conn: &Arc<Conn>,
     mut stop: ShutdownWatch,
 ) {
@@ -35,7 +35,6 @@ pub(super) async fn serve<S: IO + 'static>(
         head: *limits.head_timeout,
         bytes_max: usize::try_from(limits.head_bytes.0).unwrap_or(usize::MAX),
     };
-    let mut stream = Box::new(stream);
     let mut settings: Option<HttpPersistentSettings> = None;
     let mut arrived = BytesMut::new();
     loop {
@@ -44,7 +43,8 @@ pub(super) async fn serve<S: IO + 'static>(
             Next::End => return close(stream).await,
             Next::Refusal(refusal) => return refuse(service, stream, conn, &refusal).await,
         };
-        let mut ahead = arrived.split_off(taken);
+        // An empty remainder would keep the whole buffer for as long as the connection is idle.
+        let mut ahead = if taken < arrived.len() { arrived.split_off(taken) } else { BytesMut::new() };
         stream.begin(body);
         let session = session(stream, settings.take(), std::mem::take(&mut arrived), patience.idle.as_secs());
         let Some(reused) = service.proxy.process_new_http(session, &stop).await else { return };

@@ -67,9 +67,15 @@ pub(super) fn listeners(
             Some(tls) => Some(TlsListener::load(tls, &loaded.base, report)?),
             None => None,
         };
-        let running =
-            before.and_then(|plan| plan.listeners.iter().find(|listener| *listener.name == name.value));
-        let caps = running.map(|listener| listener.caps.clone()).unwrap_or_default();
+        // By name, else by address: a listener that is renamed keeps its socket, and its connections keep counting.
+        let running = before.into_iter().flat_map(|plan| &plan.listeners);
+        let named = running.clone().find(|listener| *listener.name == name.value);
+        let same_address = || {
+            running
+                .clone()
+                .find(|listener| listener.address == settings.address.value && listener.address.port() != 0)
+        };
+        let caps = named.or_else(same_address).map(|listener| listener.caps.clone()).unwrap_or_default();
         Some(Arc::new(ListenerPlan::new(&name.value, settings, tls, caps)))
     });
     let built: Vec<_> = built.collect();
