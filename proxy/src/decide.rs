@@ -1,11 +1,10 @@
 //! Route, chain, action: what happens to a request whose head was accepted.
 
-use http::header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, CONTENT_LENGTH, ORIGIN};
+use http::header::{ALLOW, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_http::RequestHeader;
 use sallyport_config::route::EncodedSlashes;
 use sallyport_filters::{Exchange, ProblemKind, Reply};
-use smallvec::SmallVec;
 
 use crate::begin::{self, Target};
 use crate::ctx::{Begun, Outbound};
@@ -48,28 +47,15 @@ fn choose_route(head: &RequestHeader, begun: &mut Begun, target: &Target) -> Res
     if let Some(listener) = &begun.conn.listener.redirect_to {
         return Err(redirect(head, &host, listener, &begun.plan));
     }
-    let mut query = Query {
+    let query = Query {
         method: &head.method,
         host: &host,
         path: head.uri.path(),
         headers: &head.headers,
         query: head.uri.query(),
     };
-    let mut params = SmallVec::new();
-    let mut found = begun.plan.table.find(&query, &mut params);
-    let wanted = preflight_method(head);
-    if let (Found::MethodNotAllowed(_), Some(wanted)) = (&found, &wanted) {
-        query.method = wanted;
-        params.clear();
-        // Without a filter that answers it, a preflight is an OPTIONS request like any other.
-        match begun.plan.table.find(&query, &mut params) {
-            Found::Route(index) if begun.plan.routes[index].chain.answers_preflight() => {
-                found = Found::Route(index);
-            }
-            _ => {}
-        }
-    }
-    let index = match found {
+    let looked_up = begun.plan.look_up(&query);
+    let index = match looked_up.found {
         Found::Route(index) => index,
         Found::MethodNotAllowed(allowed) => return Err(not_allowed(&allowed)),
         Found::NotFound => return Err(Reply::problem(ProblemKind::NotFound, "no route leads to this path")),
@@ -85,9 +71,9 @@ fn choose_route(head: &RequestHeader, begun: &mut Begun, target: &Target) -> Res
         let detail = "an encoded slash or backslash is not allowed in this path";
         return Err(Reply::problem(ProblemKind::BadRequest, detail));
     }
-    begun.facts.preflight = wanted.is_some() && route.chain.answers_preflight();
+    begun.facts.preflight = looked_up.preflight;
     begun.facts.route = Some(route.facts.clone());
-    begun.facts.params = params;
+    begun.facts.params = looked_up.params;
     begun.route = Some(index);
     Ok(())
 }
@@ -101,14 +87,6 @@ fn act(head: &mut RequestHeader, begun: &mut Begun, outbound: &mut Outbound) -> 
         Action::Respond(reply) => return Some(reply.clone()),
     }
     None
-}
-
-/// The method a CORS preflight asks about (Fetch standard, "CORS-preflight request").
-fn preflight_method(head: &RequestHeader) -> Option<Method> {
-    if head.method != Method::OPTIONS || !head.headers.contains_key(ORIGIN) {
-        return None;
-    }
-    Method::from_bytes(head.headers.get(ACCESS_CONTROL_REQUEST_METHOD)?.as_bytes()).ok()
 }
 
 fn not_allowed(allowed: &[Method]) -> Reply {

@@ -189,7 +189,7 @@ pub(crate) fn is_final(response: &ResponseHeader) -> bool {
     !response.status.is_informational()
 }
 
-/// An upstream error without a retry.
+/// The error that makes Pingora try again in place of the response.
 pub(crate) fn try_again_error() -> Box<Error> {
     let mut error = Error::new_up(fault::TRY_AGAIN);
     error.set_retry(true);

@@ -36,23 +36,16 @@ pub enum ReloadError {
     Build(String),
 }
 
-/// Reads a file and builds its plan. Blocks: it reads files and compiles every route.
+/// Reads a plan that is going to be put into force: its warnings go to the log, and what its files look like is kept for
+/// the watcher.
 pub(crate) fn build(path: &Path, with: &Surroundings<'_>) -> Result<Plan, Report> {
     let began = SystemTime::now();
-    let environment = |name: &str| std::env::var(name).ok();
-    let (loaded, mut report) = sallyport_config::load(path, &environment)?;
-    let plan = Plan::build(loaded, with, &mut report);
-    report.sort();
-    match plan {
-        Some(mut plan) => {
-            plan.stamps = watch::stamps_since(&plan, began);
-            for warning in report.warnings() {
-                log::warn!("{}", warning.message);
-            }
-            Ok(plan)
-        }
-        None => Err(report),
+    let (mut plan, report) = Plan::read(path, with)?;
+    plan.stamps = watch::stamps_since(&plan, began);
+    for warning in report.warnings() {
+        log::warn!("{}", warning.message);
     }
+    Ok(plan)
 }
 
 /// Puts what the file says now into force. Says what became of it in the log, a metric and the admin page.

@@ -33,8 +33,7 @@ impl Diff {
 }
 
 fn load(path: &Path) -> Result<Loaded, String> {
-    let environment = |name: &str| std::env::var(name).ok();
-    match sallyport_config::load(path, &environment) {
+    match sallyport_config::load(path, &crate::plan::environment) {
         Ok((loaded, _)) => Ok(loaded),
         Err(report) => Err(format!("`{}` has errors:\n{report}", path.display())),
     }

@@ -54,8 +54,7 @@ impl Run {
 /// The number of worker threads is needed before there is a runtime; whatever is wrong with the file is reported by the
 /// start.
 fn threads(file: &Path) -> Option<usize> {
-    let environment = |name: &str| std::env::var(name).ok();
-    sallyport_config::load(file, &environment).ok()?.0.config.process.threads
+    sallyport_config::load(file, &crate::plan::environment).ok()?.0.config.process.threads
 }
 
 fn announce(running: &Running) {

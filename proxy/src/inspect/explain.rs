@@ -4,7 +4,6 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use sallyport_config::route::EncodedSlashes;
 use serde::Serialize;
-use smallvec::SmallVec;
 
 use crate::path;
 use crate::plan::{Action, Plan};
@@ -56,7 +55,7 @@ pub struct Looked {
     pub verdict: String,
 }
 
-/// Explains a request, by the rules of `decide.rs`.
+/// Explains a request: the same look-up as `decide.rs` makes, and the same refusals.
 pub(super) fn explain(plan: &Plan, given: &Given) -> Result<Explanation, String> {
     let method = Method::from_bytes(given.method.as_bytes())
         .map_err(|_| format!("`{}` is not a method", given.method))?;
@@ -71,34 +70,25 @@ pub(super) fn explain(plan: &Plan, given: &Given) -> Result<Explanation, String>
             return Ok(explanation.refused(error.kind().status().as_u16(), error.detail()));
         }
     };
-    let mut query =
+    let query =
         Query { method: &method, host: &host, path: &canonical.path, headers: &headers, query: uri.query() };
-    let mut params = SmallVec::new();
-    let mut found = plan.table.find(&query, &mut params);
-    let wanted = preflight_method(&method, &headers);
-    let answers =
-        |found: &Found| matches!(found, Found::Route(index) if plan.routes[*index].chain.answers_preflight());
-    if let (Found::MethodNotAllowed(_), Some(wanted)) = (&found, &wanted) {
-        let mut asked = SmallVec::new();
-        let about = plan.table.find(&Query { method: wanted, ..query }, &mut asked);
-        if answers(&about) {
-            (found, params, query.method) = (about, asked, wanted);
-        }
-    }
+    let looked_up = plan.look_up(&query);
+    // The routes that were looked at are those of the method that a preflight asks about.
+    let query = Query { method: looked_up.asked.as_ref().unwrap_or(&method), ..query };
     let explanation = Explanation {
-        preflight: wanted.is_some() && answers(&found),
+        preflight: looked_up.preflight,
         path: canonical.path.to_string(),
         considered: considered(plan, &query),
         host: host.clone(),
         ..Explanation::default()
     };
-    Ok(match found {
+    Ok(match looked_up.found {
         Found::Route(index) if canonical.encoded_slashes && refuses_slashes(plan, index) => explanation
             .refused(
                 400,
                 "the path holds an encoded slash or backslash, which the chosen route does not `keep`",
             ),
-        Found::Route(index) => chosen(plan, index, &params, explanation),
+        Found::Route(index) => chosen(plan, index, &looked_up.params, explanation),
         Found::MethodNotAllowed(allowed) => {
             let allowed: Vec<&str> = allowed.iter().map(Method::as_str).collect();
             explanation.refused(405, &format!("routes of this path take {}", allowed.join(", ")))
@@ -131,13 +121,6 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, String> {
         }
         _ => Ok(named.host().to_ascii_lowercase()),
     }
-}
-
-/// The method that a CORS preflight asks about (Fetch standard, "CORS-preflight request").
-fn preflight_method(method: &Method, headers: &HeaderMap) -> Option<Method> {
-    let asks = method == Method::OPTIONS && headers.contains_key(header::ORIGIN);
-    let wanted = headers.get(header::ACCESS_CONTROL_REQUEST_METHOD).filter(|_| asks)?;
-    Method::from_bytes(wanted.as_bytes()).ok()
 }
 
 fn refuses_slashes(plan: &Plan, index: usize) -> bool {

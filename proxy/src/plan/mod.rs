@@ -6,9 +6,11 @@
 
 mod action;
 mod chains;
+mod look_up;
 mod parts;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -72,9 +74,26 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) before: Option<&'a Plan>,
 }
 
+/// What an environment variable holds, for secrets.
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 impl Plan {
+    /// Reads a configuration file and builds its plan. Blocks: it reads files and compiles every route. The report that
+    /// comes with a plan has its warnings.
+    pub(crate) fn read(path: &Path, with: &Surroundings<'_>) -> Result<(Plan, Report), Report> {
+        let (loaded, mut report) = sallyport_config::load(path, &environment)?;
+        let plan = Plan::build(loaded, with, &mut report);
+        report.sort();
+        match plan {
+            Some(plan) => Ok((plan, report)),
+            None => Err(report),
+        }
+    }
+
     /// Builds a plan. `None` means that `report` has errors; the report may hold warnings in any case.
-    pub(crate) fn build(loaded: Loaded, with: &Surroundings<'_>, report: &mut Report) -> Option<Plan> {
+    fn build(loaded: Loaded, with: &Surroundings<'_>, report: &mut Report) -> Option<Plan> {
         let mut kept = with.before.map(|plan| plan.kept.next()).unwrap_or_default();
         let upstreams = parts::upstreams(&loaded, with.before, report);
         let issuers = parts::issuers(&loaded, with.before, report);
