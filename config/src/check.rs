@@ -41,7 +41,7 @@ impl Facts {
                 "issuers" => &mut self.issuers,
                 "chains" => &mut self.chains,
                 "upstreams" => &mut self.upstreams,
-                "version" | "include" | "admin" | "process" | "routes" => continue,
+                "version" | "include" | "admin" | "process" | "routes" | "kafka" | "ws_bridge" => continue,
                 _ => {
                     self.unknown_section = true;
                     continue;

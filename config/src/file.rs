@@ -9,12 +9,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::issuer::Issuer;
+use crate::kafka::Kafka;
 use crate::listener::{Admin, Listener};
 use crate::located::{Located, Named};
 use crate::node::Node;
 use crate::route::Route;
 use crate::units::Timespan;
 use crate::upstream::Upstream;
+use crate::ws_bridge::WsBridge;
 
 /// The whole configuration: `routes.yaml` and every file it includes.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +48,12 @@ pub struct Config {
     /// The services behind the edge, by name.
     #[serde(default)]
     pub upstreams: Named<Upstream>,
+    /// Kafka clusters, by name.
+    #[serde(default)]
+    pub kafka: Named<Kafka>,
+    /// The bridge from Kafka to browsers, over WebSocket and server-sent events. Off when absent.
+    #[serde(default)]
+    pub ws_bridge: Option<Located<WsBridge>>,
     /// What goes where. The most specific match wins, not the first: see `match`.
     #[serde(default)]
     pub routes: Vec<Located<Route>>,

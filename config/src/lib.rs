@@ -11,6 +11,7 @@ pub mod file;
 mod forms;
 mod include;
 pub mod issuer;
+pub mod kafka;
 pub mod listener;
 pub mod load;
 pub mod located;
@@ -29,6 +30,7 @@ mod snippet;
 mod text_or_map;
 pub mod units;
 pub mod upstream;
+pub mod ws_bridge;
 
 pub use file::{Config, FilterEntry, Loaded, Process};
 pub use load::{load, load_text};

@@ -7,7 +7,7 @@ use crate::file::FilterEntry;
 use crate::located::{Located, Named};
 use crate::units::{ByteSize, Timespan};
 
-/// A route. Exactly one of `upstream`, `split`, `redirect` and `respond` says what happens.
+/// A route. Exactly one of `upstream`, `split`, `sidecar`, `redirect` and `respond` says what happens.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -35,6 +35,9 @@ pub struct Route {
     /// Send the request to one of several upstreams, by weight.
     #[serde(default)]
     pub split: Option<Located<Vec<Share>>>,
+    /// Send the request to a part of Sallyport: `ws-bridge`.
+    #[serde(default)]
+    pub sidecar: Option<Located<String>>,
     /// Answer with a redirect.
     #[serde(default)]
     pub redirect: Option<Located<Redirect>>,

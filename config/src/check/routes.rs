@@ -28,7 +28,7 @@ pub(super) fn check(config: &Config, facts: &Facts, report: &mut Report) {
             facts.upstreams.check("upstream", &share.upstream, report);
         }
         if facts.is_sound(route.at) {
-            check_route(route, report);
+            check_route(route, config, report);
         }
     }
 }
@@ -49,7 +49,7 @@ fn check_names(routes: &[Located<Route>], report: &mut Report) {
     }
 }
 
-fn check_route(route: &Located<Route>, report: &mut Report) {
+fn check_route(route: &Located<Route>, config: &Config, report: &mut Report) {
     check_action(route, report);
     if let Some(split) = &route.split {
         check_split(split, report);
@@ -62,6 +62,9 @@ fn check_route(route: &Located<Route>, report: &mut Report) {
     }
     if let Some(retry) = &route.retry {
         check_retry(retry, route, report);
+    }
+    if let Some(sidecar) = &route.sidecar {
+        check_sidecar(sidecar, config, report);
     }
     for (index, chain) in route.chains.iter().enumerate() {
         if route.chains[..index].contains(chain) {
@@ -77,11 +80,12 @@ fn check_route(route: &Located<Route>, report: &mut Report) {
     }
 }
 
-/// Exactly one of the four says what happens.
+/// Exactly one of the five says what happens.
 fn check_action(route: &Located<Route>, report: &mut Report) {
-    let actions: [(&str, Option<Location>); 4] = [
+    let actions: [(&str, Option<Location>); 5] = [
         ("upstream", route.upstream.as_ref().map(|value| value.at)),
         ("split", route.split.as_ref().map(|value| value.at)),
+        ("sidecar", route.sidecar.as_ref().map(|value| value.at)),
         ("redirect", route.redirect.as_ref().map(|value| value.at)),
         ("respond", route.respond.as_ref().map(|value| value.at)),
     ];
@@ -90,14 +94,26 @@ fn check_action(route: &Located<Route>, report: &mut Report) {
         (None, _) => {
             report
                 .error(route.at, format!("the route `{}` does nothing", route.matches.value))
-                .hint("write one of `upstream`, `split`, `redirect` and `respond`");
+                .hint("write one of `upstream`, `split`, `sidecar`, `redirect` and `respond`");
         }
         (Some((first, _)), Some((second, at))) => {
             report
                 .error(at, format!("the route has both `{first}` and `{second}`"))
-                .hint("a route has one of `upstream`, `split`, `redirect` and `respond`");
+                .hint("a route has one of `upstream`, `split`, `sidecar`, `redirect` and `respond`");
         }
         (Some(_), None) => {}
+    }
+}
+
+fn check_sidecar(sidecar: &Located<String>, config: &Config, report: &mut Report) {
+    if sidecar.as_str() != "ws-bridge" {
+        report
+            .error(sidecar.at, format!("there is no sidecar `{}`", sidecar.value))
+            .hint("the sidecar there is: `ws-bridge`");
+    } else if config.ws_bridge.is_none() {
+        report
+            .error(sidecar.at, "the sidecar `ws-bridge` is not configured")
+            .hint("say in `ws_bridge:` what it carries");
     }
 }
 
