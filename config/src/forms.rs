@@ -1,7 +1,8 @@
 //! How the values with two forms are read, written back and described: `match` and its conditions, targets, filter
-//! entries. The types are in `route.rs`, `upstream.rs` and `file.rs`.
+//! entries, `websocket`. The types are in `route.rs`, `upstream.rs` and `file.rs`.
 
 mod filter_entry;
 mod matches;
 mod target;
 mod value_match;
+mod web_socket;

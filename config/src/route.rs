@@ -38,6 +38,11 @@ pub struct Route {
     /// Send the request to a part of Sallyport: `ws-bridge`.
     #[serde(default)]
     pub sidecar: Option<Located<String>>,
+    /// Whether WebSockets may be opened (RFC 6455), over HTTP/1.1: `true`, or how. The same filters guard them as every
+    /// other request of the route, and what is no WebSocket goes on as ever. Default: false, and `true` where the route
+    /// leads to a `sidecar`.
+    #[serde(default)]
+    pub websocket: Option<Located<WebSocket>>,
     /// Answer with a redirect.
     #[serde(default)]
     pub redirect: Option<Located<Redirect>>,
@@ -148,6 +153,51 @@ impl Default for Timeouts {
             first_byte: Timespan::from_secs(15),
             idle: Timespan::from_secs(60),
             whole: Timespan::from_secs(30),
+        }
+    }
+}
+
+/// Whether WebSockets may be opened, and how they live.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WebSocket {
+    /// They may not: `Upgrade` is ignored.
+    Off,
+    /// They may.
+    On(WebSocketLife),
+}
+
+/// How WebSockets live.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebSocketLife {
+    /// The web pages that may open one, beside those of the same scheme, host and port: origins such as
+    /// `https://app.example.com`, or `*` for every page there is. A page of another origin is refused with 403; a client
+    /// that is no browser sends no `Origin` and is not asked. Default: none.
+    pub origins: Vec<Located<String>>,
+    /// How long a WebSocket may stay without a byte in either direction; a ping is a byte. Beyond: closed with 1001.
+    /// Default: 5m; `0s` turns it off.
+    pub idle: Timespan,
+    /// How long a WebSocket may live at all. Beyond: closed with 1001. Default: 24h; `0s` turns it off.
+    pub max_age: Timespan,
+}
+
+impl Default for WebSocketLife {
+    fn default() -> Self {
+        WebSocketLife {
+            origins: Vec::new(),
+            idle: Timespan::from_secs(5 * 60),
+            max_age: Timespan::from_secs(24 * 3600),
+        }
+    }
+}
+
+impl Route {
+    /// How WebSockets live on this route; `None` where they cannot be opened.
+    pub fn web_socket(&self) -> Option<WebSocketLife> {
+        match self.websocket.as_deref() {
+            Some(WebSocket::On(life)) => Some(life.clone()),
+            Some(WebSocket::Off) => None,
+            None => self.sidecar.is_some().then(WebSocketLife::default),
         }
     }
 }

@@ -6,7 +6,8 @@ use crate::check::Facts;
 use crate::file::Config;
 use crate::located::{Located, Location};
 use crate::report::{Report, nearest};
-use crate::route::{Redirect, Respond, Retry, Route, Share};
+use crate::route::{Redirect, Respond, Retry, Route, Share, WebSocket, WebSocketLife};
+use crate::upstream::Protocol;
 
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 const RETRIES_MAX: u32 = 2;
@@ -66,6 +67,9 @@ fn check_route(route: &Located<Route>, config: &Config, report: &mut Report) {
     if let Some(sidecar) = &route.sidecar {
         check_sidecar(sidecar, config, report);
     }
+    if let Some(websocket) = &route.websocket {
+        check_websocket(websocket, route, config, report);
+    }
     for (index, chain) in route.chains.iter().enumerate() {
         if route.chains[..index].contains(chain) {
             report.error(chain.at, format!("the chain `{}` stands here twice", chain.value));
@@ -114,6 +118,64 @@ fn check_sidecar(sidecar: &Located<String>, config: &Config, report: &mut Report
         report
             .error(sidecar.at, "the sidecar `ws-bridge` is not configured")
             .hint("say in `ws_bridge:` what it carries");
+    }
+}
+
+fn check_websocket(websocket: &Located<WebSocket>, route: &Route, config: &Config, report: &mut Report) {
+    let WebSocket::On(life) = &websocket.value else {
+        if route.sidecar.is_some() {
+            report
+                .error(websocket.at, "a route to a sidecar takes WebSockets")
+                .hint("leave `websocket` out; a `match` for another path may lead elsewhere");
+        }
+        return;
+    };
+    let shares = route.split.iter().flat_map(|split| split.iter().map(|share| &share.upstream));
+    let upstreams: Vec<&Located<String>> = route.upstream.iter().chain(shares).collect();
+    if upstreams.is_empty() && route.sidecar.is_none() {
+        report.error(websocket.at, "`websocket` needs an `upstream`, a `split` or a `sidecar`");
+    }
+    for name in upstreams {
+        let settings = config.upstreams.iter().find(|(known, _)| known.value == name.value);
+        if settings.is_some_and(|(_, upstream)| upstream.protocol == Protocol::H2) {
+            report
+                .error(
+                    name.at,
+                    format!("the upstream `{}` speaks HTTP/2, WebSockets need HTTP/1.1", name.value),
+                )
+                .hint("name an upstream with `protocol: http1`; it may have the same targets");
+        }
+    }
+    let methods = &route.matches.methods;
+    if !methods.is_empty() && !methods.iter().any(|method| method == "GET") {
+        report
+            .error(route.matches.at, "a WebSocket is opened with GET, which this route does not take")
+            .hint("add GET to the methods of `match`, or leave `websocket` out");
+    }
+    check_origins(life, report);
+}
+
+/// Origins are compared as browsers write them (RFC 6454, section 6.2), so what is written otherwise would never match.
+fn check_origins(life: &WebSocketLife, report: &mut Report) {
+    for origin in life.origins.iter().filter(|origin| origin.as_str() != "*") {
+        let rest = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+        let host = |text: &str| {
+            !text.is_empty()
+                && text.bytes().all(|byte| {
+                    byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._:[]".contains(&byte)
+                })
+        };
+        if !rest.is_some_and(host) {
+            report.error(origin.at, format!("`{}` is no origin", origin.value)).hint(
+                "write scheme and host in lower case and nothing behind: `https://app.example.com`, or `*`",
+            );
+        } else if origin.starts_with("https://") && origin.ends_with(":443")
+            || origin.starts_with("http://") && origin.ends_with(":80")
+        {
+            report
+                .error(origin.at, format!("no browser names the port in `{}`", origin.value))
+                .hint("leave out the port that belongs to the scheme");
+        }
     }
 }
 
