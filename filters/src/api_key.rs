@@ -23,8 +23,8 @@ use crate::credential::{self, Found, Place};
 use crate::exchange::Exchange;
 use crate::field::FieldName;
 use crate::filter::{Fault, Filter, Stage, Step};
-use crate::identity::Identity;
 use crate::reply::{ProblemKind, Reply};
+use sallyport_identity::Identity;
 
 /// The shortest key that cannot be guessed.
 const KEY_BYTES_MIN: usize = 16;
@@ -285,9 +285,9 @@ mod tests {
 
     use super::*;
     use crate::Registry;
-    use crate::issuer::Issuers;
-    use crate::issuer::testing::SecretFile;
     use crate::probe::{Made, Probe};
+    use sallyport_identity::Issuers;
+    use sallyport_identity::issuer::testing::SecretFile;
 
     const OLD: &str = "0123456789abcdef";
     const NEW: &str = "fedcba9876543210+/=x";

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::Registry as MetricRegistry;
 use sallyport_config::{Diagnostic, Location, Report};
 
-use crate::issuer::Issuers;
+use sallyport_identity::Issuers;
 
 /// The surroundings of a filter that is being built. Errors go to `report`; `None` from a build means that at
 /// least one was reported.

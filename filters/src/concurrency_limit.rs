@@ -164,10 +164,10 @@ mod tests {
 
     use super::*;
     use crate::exchange::RouteFacts;
-    use crate::issuer::Issuers;
     use crate::probe::tests::{probe, refused};
     use crate::probe::{Made, Probe};
     use crate::registry::Registry;
+    use sallyport_identity::Issuers;
 
     fn from(last: u8) -> Made {
         Made::new("GET", "/").from([192, 0, 2, last].into())

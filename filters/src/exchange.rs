@@ -13,7 +13,7 @@ use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::concurrency_limit::Place;
-use crate::identity::Identity;
+use sallyport_identity::Identity;
 
 /// One request and, later, its response, as a filter sees it.
 pub struct Exchange<'a> {

@@ -237,8 +237,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::identity::Identity;
     use crate::probe::Made;
+    use sallyport_identity::Identity;
 
     fn key(parts: &[&str]) -> Key {
         let parts = parts.iter().map(|part| Located::nowhere((*part).to_owned())).collect();

@@ -5,7 +5,6 @@
 //! everything it may answer is a [`Reply`]. The proxy crate carries decisions out; the config crate reads what the
 //! operator wrote. Neither is repeated here.
 
-pub mod identity;
 pub mod exchange;
 pub mod reply;
 pub mod filter;
@@ -20,7 +19,6 @@ pub mod request_id;
 pub mod ip_allow;
 pub mod cors;
 pub mod security_headers;
-pub mod issuer;
 mod credential;
 pub mod jwt;
 pub mod api_key;
@@ -32,12 +30,12 @@ pub mod rewrite;
 
 // What the trait speaks in, so that a filter of one's own needs neither to name these crates nor to guess their versions.
 pub use sallyport_config as config;
+pub use sallyport_identity as identity;
 pub use {bytes, futures, http, pingora_http, prometheus, serde_json};
 
 pub use build::{Build, Kept};
 pub use chain::Chain;
 pub use exchange::{Exchange, Facts, Slot};
 pub use filter::{BodyTransform, Fault, Filter, Outcome, Stage, Step};
-pub use identity::Identity;
 pub use registry::{Kind, Registry};
 pub use reply::{Problem, ProblemKind, Reply};

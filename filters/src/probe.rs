@@ -13,9 +13,9 @@ use crate::build::{Build, Kept};
 use crate::chain::Chain;
 use crate::exchange::{Exchange, Facts};
 use crate::filter::{Fault, Outcome};
-use crate::issuer::Issuers;
 use crate::registry::Registry;
 use crate::reply::Reply;
+use sallyport_identity::Issuers;
 
 /// A chain under test.
 pub struct Probe {

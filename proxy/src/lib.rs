@@ -27,8 +27,6 @@ mod metrics;
 // What it goes by:
 mod plan;
 mod state;
-pub mod fetch;
-pub mod keys;
 
 // The operator's side:
 mod run;

@@ -19,14 +19,14 @@ use tokio::sync::{mpsc, watch};
 use crate::access_log::AccessLog;
 use crate::admin;
 use crate::edge::EdgeProxy;
-use crate::fetch::Fetcher;
-use crate::keys::Keys;
 use crate::listener::{Bound, Drain, ListenerPlan, Service};
 use crate::metrics::Metrics;
 use crate::plan::{Plan, Surroundings};
 use crate::reload::{self, ReloadError};
 use crate::state::State;
 use crate::watch as files;
+use sallyport_identity::Keys;
+use sallyport_identity::fetch::Fetcher;
 
 /// Idle connections to upstreams kept at most, over all upstreams.
 const POOL_CONNECTIONS_MAX: usize = 4096;

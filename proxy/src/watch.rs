@@ -74,7 +74,7 @@ fn files(plan: &Plan) -> Vec<PathBuf> {
         plan.listeners.iter().filter_map(|listener| listener.tls.as_ref()).flat_map(|tls| tls.files.clone()),
     );
     for issuer in plan.issuers.iter() {
-        if let sallyport_filters::issuer::Source::File(path) = issuer.source() {
+        if let sallyport_identity::issuer::Source::File(path) = issuer.source() {
             files.push(loaded.base.join(path));
         }
         files.extend(issuer.revocations_file().map(|path| loaded.base.join(path)));

@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use sallyport::filters::Identity;
-use sallyport::filters::issuer::Issuers;
+use sallyport::filters::identity::{Identity, Issuers};
 use sallyport::filters::probe::{Made, Probe};
 use sallyport::filters::serde_json::json;
 use sallyport_testkit::{EdgeUnderTest, Origin, Tokens};

@@ -4,9 +4,9 @@ use serde_json::json;
 
 use super::*;
 use crate::exchange::RouteFacts;
-use crate::identity::Identity;
 use crate::probe::Made;
 use crate::probe::tests::{probe, refused};
+use sallyport_identity::Identity;
 
 fn alice(claims: serde_json::Value) -> Made {
     let mut made = Made::new("GET", "/v1/batches/a%20b");

@@ -8,13 +8,14 @@ use super::Jwt;
 use super::conditions::Conditions;
 use super::config::{Condition, Config, Roles, TokenPlace};
 use super::forward::Forward;
-use super::memory::Memory;
 use super::metrics::Metrics;
 use super::replies::Replies;
+use super::verified::Verified;
 use crate::build::Build;
 use crate::credential::Place;
 use crate::filter::Filter;
-use crate::issuer::Issuer;
+use sallyport_identity::Issuer;
+use sallyport_identity::memory::Memory;
 
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 const CACHE_MAX: usize = 1_000_000;
@@ -183,7 +184,12 @@ fn metrics(context: &mut Build<'_>) -> Option<Arc<Metrics>> {
 }
 
 /// The memory outlives a reload only with everything that its entries depend on.
-fn memory(config: &Config, issuers: &[Arc<Issuer>], metrics: &Metrics, context: &Build<'_>) -> Arc<Memory> {
+fn memory(
+    config: &Config,
+    issuers: &[Arc<Issuer>],
+    metrics: &Metrics,
+    context: &Build<'_>,
+) -> Arc<Memory<Verified>> {
     let issuers: Vec<_> = issuers.iter().map(|issuer| issuer.settings_fingerprint()).collect();
     let key = format!("jwt memory of {}: {config:?} {issuers:?}", context.scope);
     context.kept.keep(&key, || Memory::new(*config.cache, metrics.remembered.clone()))

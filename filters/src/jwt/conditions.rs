@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::config::{Condition, Roles, Scalar};
-use crate::identity::Identity;
+use sallyport_identity::Identity;
 
 /// Conditions, ready to be judged. Without any, every token meets them.
 pub(super) struct Conditions {

@@ -4,6 +4,7 @@ use std::fmt;
 
 use sallyport_config::units::{ByteSize, Timespan};
 use sallyport_config::{Located, Named};
+use sallyport_identity::token::TokenType;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -84,19 +85,6 @@ pub enum TokenPlace {
     Query(String),
 }
 
-/// Which `typ` a token may have (RFC 8725, section 3.11). Compared in any case, with or without
-/// `application/`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-pub enum TokenType {
-    /// JWT, at+jwt, or none. Never one of the kinds that are not for access, such as `logout+jwt`.
-    #[default]
-    #[serde(rename = "any")]
-    Any,
-    /// at+jwt only.
-    #[serde(rename = "at+jwt")]
-    AccessToken,
-}
-
 /// Roles that a token must have.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -133,19 +121,6 @@ pub enum Scalar {
     Number(f64),
     /// A text.
     Text(String),
-}
-
-impl TokenType {
-    /// Whether this `typ` is accepted.
-    pub(super) fn accepts(self, typ: Option<&str>) -> bool {
-        let Some(typ) = typ else { return self == TokenType::Any };
-        let prefix = "application/";
-        let short = match typ.get(..prefix.len()) {
-            Some(start) if start.eq_ignore_ascii_case(prefix) => &typ[prefix.len()..],
-            _ => typ,
-        };
-        short.eq_ignore_ascii_case("at+jwt") || (self == TokenType::Any && short.eq_ignore_ascii_case("JWT"))
-    }
 }
 
 fn header_only() -> Vec<Located<TokenPlace>> {

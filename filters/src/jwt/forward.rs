@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::field::FieldName;
 use crate::filter::Fault;
-use crate::identity::Identity;
+use sallyport_identity::Identity;
 
 /// The longest value of a header.
 const VALUE_BYTES_MAX: usize = 4096;

@@ -1,20 +1,17 @@
 //! `jwt`: lets a request pass only with a valid token of a known issuer (RFC 7519, RFC 8725, RFC 6750).
 //!
-//! Here is the filter itself: the order of its decisions. How a token is checked is in `token.rs`, what is
-//! remembered in `memory.rs`, what a route may ask of a token in `conditions.rs`; keys are the issuers'
-//! affair. A request with a remembered token costs one keyed hash, a lookup and a look at keys and
+//! Here is the filter itself: the order of its decisions. How a token is checked and remembered is in
+//! `sallyport-identity`, what a route may ask of it in `conditions.rs`. A request with a remembered token costs one keyed hash, a lookup and a look at keys and
 //! revocations; nothing is allocated.
 
 mod build;
 mod conditions;
 mod config;
 mod forward;
-mod memory;
 mod metrics;
 mod replies;
 #[cfg(test)]
 mod tests;
-mod token;
 mod verified;
 
 use std::sync::Arc;
@@ -26,18 +23,18 @@ use pingora_http::RequestHeader;
 
 pub use self::build::build;
 use self::conditions::Conditions;
-pub use self::config::{Condition, Config, Roles, Scalar, TokenPlace, TokenType};
+pub use self::config::{Condition, Config, Roles, Scalar, TokenPlace};
 use self::forward::Forward;
-use self::memory::Memory;
 use self::metrics::Metrics;
 use self::replies::Replies;
-use self::token::{Refusal, Token, Verdict};
 use self::verified::{Decision, Verified};
 use crate::credential::{self, Credential, Found, Place};
 use crate::exchange::{Exchange, Facts, Slot};
 use crate::filter::{Fault, Filter, Stage, Step};
-use crate::issuer::{Issuer, Refresh, Ticket};
 use crate::reply::{ProblemKind, Reply};
+use sallyport_identity::issuer::{Issuer, Refresh, Ticket};
+use sallyport_identity::memory::Memory;
+use sallyport_identity::token::{Refusal, Token, TokenType, Verdict};
 
 struct Jwt {
     issuers: Box<[Arc<Issuer>]>,
@@ -48,7 +45,7 @@ struct Jwt {
     token_bytes_max: usize,
     conditions: Conditions,
     forward: Forward,
-    memory: Option<Arc<Memory>>,
+    memory: Option<Arc<Memory<Verified>>>,
     memory_seconds: f64,
     replies: Replies,
     metrics: Arc<Metrics>,

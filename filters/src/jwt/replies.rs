@@ -4,8 +4,8 @@ use http::HeaderValue;
 use http::header::{InvalidHeaderValue, WWW_AUTHENTICATE};
 
 use super::conditions::Lack;
-use super::token::Refusal;
 use crate::reply::{ProblemKind, Reply};
+use sallyport_identity::token::Refusal;
 
 pub(super) struct Replies {
     missing: HeaderValue,

@@ -12,10 +12,10 @@ use http::header::WWW_AUTHENTICATE;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::issuer::Issuers;
-use crate::issuer::testing::{SecretFile, TestKey, issuer, jwks};
 use crate::probe::{Made, Probe};
 use crate::{Kept, Registry};
+use sallyport_identity::Issuers;
+use sallyport_identity::issuer::testing::{SecretFile, TestKey, issuer, jwks};
 
 /// The moment of every request that is not moved.
 const NOW: u64 = 1_700_000_000;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::conditions::{Conditions, Lack};
 use super::forward::{Forward, Values};
-use crate::identity::Identity;
+use sallyport_identity::Identity;
 
 /// A verified token.
 pub(super) struct Verified {
@@ -43,12 +43,4 @@ impl Decision {
 pub(super) fn identity(issuer: Arc<str>, claims: Value) -> Identity {
     let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().into();
     Identity { issuer, subject, claims }
-}
-
-#[cfg(test)]
-impl Verified {
-    pub(super) fn of(subject: &str, claims: Value) -> Verified {
-        let identity = Arc::new(Identity { issuer: "main".into(), subject: subject.into(), claims });
-        Verified { identity, issuer: 0, generation: 0, until: 0.0, decision: Decision::Pass(Box::default()) }
-    }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use sallyport_config::route::Route;
 use sallyport_config::units::ByteSize;
 use sallyport_config::{FilterEntry, Loaded, Located, Location, Node, Report, nearest};
-use sallyport_filters::issuer::Issuers;
 use sallyport_filters::{Build, Chain, Filter, Kept, Registry, Stage};
+use sallyport_identity::Issuers;
 
 use super::Surroundings;
 use crate::metrics::Metrics;

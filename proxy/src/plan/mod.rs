@@ -17,8 +17,8 @@ use std::time::SystemTime;
 use sallyport_config::route::{EncodedSlashes, Timeouts};
 use sallyport_config::{Loaded, Report};
 use sallyport_filters::exchange::RouteFacts;
-use sallyport_filters::issuer::Issuers;
 use sallyport_filters::{Chain, Kept, Registry};
+use sallyport_identity::Issuers;
 
 pub(crate) use action::{Action, RetryPlan, location};
 pub(crate) use parts::route_name;

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use sallyport_config::{Loaded, Located, Location, Report, nearest, route};
 use sallyport_filters::Chain;
 use sallyport_filters::exchange::RouteFacts;
-use sallyport_filters::issuer::{Issuer, Issuers};
+use sallyport_identity::{Issuer, Issuers};
 
 use super::action::{self, Action, Redirect, RetryPlan, Split};
 use super::chains::Chains;
 use super::{Plan, Route, Surroundings};
-use crate::keys;
 use crate::listener::ListenerPlan;
 use crate::listener::tls::TlsListener;
 use crate::route::parameter_names;
 use crate::upstream::Upstream;
+use sallyport_identity::keys;
 
 type Upstreams = BTreeMap<String, Arc<Upstream>>;
 

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::Upstream;
 use super::target::Target;
-use crate::fetch::{FetchError, Fetcher, Limits, spread};
+use sallyport_identity::fetch::{FetchError, Fetcher, Limits, spread};
 
 /// The largest answer to a health check that is read, in bytes; only its status counts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

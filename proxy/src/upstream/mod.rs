@@ -18,7 +18,6 @@ mod snapshot;
 mod target;
 #[cfg(test)]
 mod tests;
-mod trust;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -47,7 +46,6 @@ pub use ejection::Observation;
 pub use pace::{Late, Pace};
 pub use snapshot::{Snapshot, TargetSnapshot, TargetState};
 pub use target::Picked;
-pub use trust::authorities;
 
 /// The most targets an upstream may list.
 const SOURCES_MAX: usize = 256;

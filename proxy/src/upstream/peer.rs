@@ -15,7 +15,7 @@ use sallyport_config::upstream::{Protocol, Upstream as Settings};
 
 use super::dial::Dial;
 use super::target::Source;
-use super::trust::authorities;
+use sallyport_identity::trust::authorities;
 
 /// How long a connection waits in the pool for its next use. Pingora's default is for ever.
 const POOL_IDLE: Duration = Duration::from_secs(60);

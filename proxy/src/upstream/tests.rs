@@ -8,8 +8,8 @@ use sallyport_config::units::Timespan;
 use sallyport_config::upstream::{Balance, Ejection, Health, Protocol, Target as Written, UpstreamTls};
 
 use super::*;
-use crate::fetch::Fetcher;
-use crate::fetch::testing::{Origin, answer, eventually, within_ten_seconds};
+use sallyport_identity::fetch::Fetcher;
+use sallyport_identity::fetch::testing::{Origin, answer, eventually, within_ten_seconds};
 
 mod speech;
 

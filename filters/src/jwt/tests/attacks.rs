@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::issuer::testing::base64url;
+use sallyport_identity::issuer::testing::base64url;
 
 const MALFORMED: &str = "the token is malformed";
 const SIGNATURE: &str = "the signature is not valid";

@@ -10,7 +10,7 @@ use pingora_http::RequestHeader;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::fetch::testing::TlsOrigin;
+use sallyport_identity::fetch::testing::TlsOrigin;
 
 fn timeouts(first_byte: u64, idle: u64, whole: u64) -> Timeouts {
     Timeouts {

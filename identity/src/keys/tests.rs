@@ -62,10 +62,10 @@ async fn keys_are_fetched_at_start_and_when_an_unknown_key_is_met() {
     eventually(|| fetches(&setting.keys, "ok") == 2).await;
 }
 
-fn wait_ticket(issuer: &Issuer) -> Option<sallyport_filters::issuer::Ticket> {
+fn wait_ticket(issuer: &Issuer) -> Option<crate::issuer::Ticket> {
     match issuer.wants_refresh("unknown", Instant::now()) {
-        sallyport_filters::issuer::Refresh::Wait(ticket) => Some(ticket),
-        sallyport_filters::issuer::Refresh::No => None,
+        crate::issuer::Refresh::Wait(ticket) => Some(ticket),
+        crate::issuer::Refresh::No => None,
     }
 }
 

@@ -142,7 +142,7 @@ async fn https_is_checked_against_the_given_authorities() {
     let misnamed = TlsOrigin::start("elsewhere.example", true);
     let read = |origin: &TlsOrigin, name: &str| {
         let path = origin.ca_file(name);
-        let ca = crate::upstream::authorities(&path).unwrap();
+        let ca = crate::trust::authorities(&path).unwrap();
         std::fs::remove_file(path).unwrap();
         ca
     };

@@ -11,37 +11,41 @@ use std::sync::{Arc, PoisonError, RwLock};
 use prometheus::IntGauge;
 use siphasher::sip128::SipHasher13;
 
-use super::verified::Verified;
-
 const SHARDS_MAX: usize = 16;
 
 /// The identity of a token: 128 bits that nobody outside can aim at.
-pub(super) type Fingerprint = u128;
+pub type Fingerprint = u128;
 
-pub(super) struct Memory {
+/// See the module.
+pub struct Memory<T> {
     hasher: SipHasher13,
-    shards: Box<[RwLock<Shard>]>,
+    shards: Box<[RwLock<Shard<T>>]>,
     /// The most entries in one generation of one shard.
     half: usize,
     gauge: IntGauge,
 }
 
-#[derive(Default)]
-struct Shard {
-    young: HashMap<Fingerprint, Arc<Verified>, Folded>,
-    old: HashMap<Fingerprint, Arc<Verified>, Folded>,
+struct Shard<T> {
+    young: HashMap<Fingerprint, Arc<T>, Folded>,
+    old: HashMap<Fingerprint, Arc<T>, Folded>,
 }
 
-impl Shard {
+impl<T> Default for Shard<T> {
+    fn default() -> Self {
+        Shard { young: HashMap::default(), old: HashMap::default() }
+    }
+}
+
+impl<T> Shard<T> {
     fn len(&self) -> usize {
         self.young.len() + self.old.len()
     }
 }
 
-impl Memory {
+impl<T> Memory<T> {
     /// A memory for at most `entries` tokens (at least 2). The gauge counts them, with those of other
     /// memories.
-    pub(super) fn new(entries: usize, gauge: IntGauge) -> Self {
+    pub fn new(entries: usize, gauge: IntGauge) -> Self {
         // Fresh random keys, so that no one can find two tokens that share an entry.
         let key = || RandomState::new().build_hasher().finish();
         let shards = if entries < 64 * SHARDS_MAX { 1 } else { SHARDS_MAX };
@@ -53,12 +57,13 @@ impl Memory {
         }
     }
 
-    pub(super) fn fingerprint(&self, token: &[u8]) -> Fingerprint {
+    /// By what a token is known here.
+    pub fn fingerprint(&self, token: &[u8]) -> Fingerprint {
         self.hasher.hash(token).as_u128()
     }
 
     /// What is remembered of this token. Allocates nothing, except when an old entry is used again.
-    pub(super) fn find(&self, token: Fingerprint) -> Option<Arc<Verified>> {
+    pub fn find(&self, token: Fingerprint) -> Option<Arc<T>> {
         let shard = self.shard(token);
         let found = {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
@@ -72,7 +77,7 @@ impl Memory {
     }
 
     /// Remembers a token.
-    pub(super) fn insert(&self, token: Fingerprint, verified: Arc<Verified>) {
+    pub fn insert(&self, token: Fingerprint, verified: Arc<T>) {
         let mut shard = self.shard(token).write().unwrap_or_else(PoisonError::into_inner);
         let before = shard.len();
         shard.old.remove(&token);
@@ -84,7 +89,7 @@ impl Memory {
     }
 
     /// Forgets a token.
-    pub(super) fn forget(&self, token: Fingerprint) {
+    pub fn forget(&self, token: Fingerprint) {
         let mut shard = self.shard(token).write().unwrap_or_else(PoisonError::into_inner);
         let before = shard.len();
         shard.young.remove(&token);
@@ -92,18 +97,18 @@ impl Memory {
         self.gauge.add(shard.len() as i64 - before as i64);
     }
 
-    pub(super) fn len(&self) -> usize {
-        let len = |shard: &RwLock<Shard>| shard.read().unwrap_or_else(PoisonError::into_inner).len();
+    fn len(&self) -> usize {
+        let len = |shard: &RwLock<Shard<T>>| shard.read().unwrap_or_else(PoisonError::into_inner).len();
         self.shards.iter().map(len).sum()
     }
 
-    fn shard(&self, token: Fingerprint) -> &RwLock<Shard> {
+    fn shard(&self, token: Fingerprint) -> &RwLock<Shard<T>> {
         // The low bits choose the shard; the map inside uses the high half.
         &self.shards[(token as usize) % self.shards.len()]
     }
 }
 
-impl Drop for Memory {
+impl<T> Drop for Memory<T> {
     fn drop(&mut self) {
         self.gauge.sub(self.len() as i64);
     }
@@ -140,16 +145,15 @@ impl Hasher for FoldedHasher {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use serde_json::json;
 
     use super::*;
 
-    fn memory(entries: usize) -> Memory {
+    fn memory(entries: usize) -> Memory<String> {
         Memory::new(entries, IntGauge::new("entries", "of the test").unwrap())
     }
 
-    fn verified(subject: &str) -> Arc<Verified> {
-        Arc::new(Verified::of(subject, json!({})))
+    fn verified(subject: &str) -> Arc<String> {
+        Arc::new(subject.to_owned())
     }
 
     #[test]

@@ -7,8 +7,8 @@ mod keys;
 mod refresh;
 mod revocations;
 mod settings;
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,9 @@ use arc_swap::{ArcSwap, Guard};
 use http::Uri;
 use jsonwebtoken::Algorithm;
 
+pub(crate) use self::keys::Check;
+pub use self::keys::KeySet;
 pub use self::keys::KeysError;
-pub(crate) use self::keys::{Check, KeySet};
 use self::refresh::Refresher;
 pub use self::refresh::{Refresh, Ticket};
 use self::revocations::Revocations;
@@ -216,7 +217,7 @@ impl Issuer {
     }
 
     /// The exact `iss`.
-    pub(crate) fn iss(&self) -> &str {
+    pub fn iss(&self) -> &str {
         &self.iss
     }
 
@@ -234,13 +235,13 @@ impl Issuer {
     }
 
     /// The keys, if they may be used now.
-    pub(crate) fn keys(&self, now: Instant) -> Option<Guard<Arc<KeySet>>> {
+    pub fn keys(&self, now: Instant) -> Option<Guard<Arc<KeySet>>> {
         let keys = self.keys.load();
         (self.fresh(&keys, now) && self.revocations.load().known()).then_some(keys)
     }
 
     /// Whether these claims are on the revocation list.
-    pub(crate) fn revoked(&self, claims: &serde_json::Value) -> bool {
+    pub fn revoked(&self, claims: &serde_json::Value) -> bool {
         self.revocations.load().contain(claims)
     }
 

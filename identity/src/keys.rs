@@ -1,6 +1,6 @@
 //! Where issuers' keys and revocations come from: key sets fetched from URLs in the background, and files.
 //!
-//! What a key set means, how old keys may grow and when an unknown key may ask for a fetch is in `filters`' issuer.
+//! What a key set means, how old keys may grow and when an unknown key may ask for a fetch is in `issuer`.
 //! Whether a file has changed is noticed by whoever watches files.
 
 use std::collections::HashMap;
@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use sallyport_config::load::io_words;
-use sallyport_filters::issuer::{Issuer, Issuers, Source};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::fetch::{FetchError, Fetcher, Limits, spread};
-use crate::upstream::authorities;
+use crate::issuer::{Issuer, Issuers, Source};
+use crate::trust::authorities;
 
 /// The largest key set, in bytes.
 const JWKS_BYTES_MAX: usize = 512 * 1024;

@@ -61,7 +61,7 @@ pub(crate) enum Check {
 
 /// Keys that were read together.
 #[derive(Debug)]
-pub(crate) struct KeySet {
+pub struct KeySet {
     keys: Vec<Key>,
     generation: u64,
     /// When they were read; not known of a secret.
@@ -144,7 +144,7 @@ impl KeySet {
 
     /// A number that no other set of keys in this process has, unless what one verified, the other verifies
     /// too.
-    pub(crate) fn generation(&self) -> u64 {
+    pub fn generation(&self) -> u64 {
         self.generation
     }
 

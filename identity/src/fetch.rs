@@ -150,7 +150,10 @@ impl Fetcher {
     }
 
     /// Fetches `path` from one address. `shown` stands for the host in errors.
-    pub(crate) async fn get_from(
+    ///
+    /// # Errors
+    /// See [`FetchError`]. A status of 400 and above is no error.
+    pub async fn get_from(
         &self,
         peer: &HttpPeer,
         host: &HeaderValue,
@@ -292,12 +295,12 @@ async fn resolve(place: &Place) -> Result<Vec<SocketAddr>, FetchError> {
 }
 
 /// `period`, up to a tenth shorter or longer, so that many edges do not ask at the same moment.
-pub(crate) fn spread(period: Duration) -> Duration {
+pub fn spread(period: Duration) -> Duration {
     let random = RandomState::new().hash_one(0_u8) % 2001;
     period.min(PERIOD_MAX).mul_f64(0.9 + random as f64 / 10_000.0)
 }
 
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;

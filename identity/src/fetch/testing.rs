@@ -10,18 +10,16 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// A server on a port of its own; gone when dropped.
-pub(crate) struct Origin {
-    pub(crate) address: SocketAddr,
+pub struct Origin {
+    pub address: SocketAddr,
     /// Requests seen.
-    pub(crate) seen: Arc<AtomicUsize>,
+    pub seen: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Origin {
     /// `answer` gets the number of the request, from 0, and its head; `None` leaves the client waiting.
-    pub(crate) async fn start(
-        answer: impl Fn(usize, &str) -> Option<String> + Send + Sync + 'static,
-    ) -> Origin {
+    pub async fn start(answer: impl Fn(usize, &str) -> Option<String> + Send + Sync + 'static) -> Origin {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(AtomicUsize::new(0));
@@ -51,7 +49,7 @@ impl Origin {
         Origin { address, seen, task }
     }
 
-    pub(crate) fn requests(&self) -> usize {
+    pub fn requests(&self) -> usize {
         self.seen.load(SeqCst)
     }
 }
@@ -63,12 +61,12 @@ impl Drop for Origin {
 }
 
 /// An answer with a body of known length.
-pub(crate) fn answer(status: &str, body: &str) -> String {
+pub fn answer(status: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
 }
 
 /// Polls until `is` holds; fails after ten seconds.
-pub(crate) async fn eventually(mut is: impl FnMut() -> bool) {
+pub async fn eventually(mut is: impl FnMut() -> bool) {
     let wait = async {
         while !is() {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
@@ -78,21 +76,21 @@ pub(crate) async fn eventually(mut is: impl FnMut() -> bool) {
 }
 
 /// Awaits, but fails rather than hangs.
-pub(crate) async fn within_ten_seconds<T>(work: impl Future<Output = T>) -> T {
+pub async fn within_ten_seconds<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(std::time::Duration::from_secs(10), work).await.expect("ten seconds have passed")
 }
 
 /// An origin behind TLS, in a thread of its own: answers every request with 200 and `well`, one a connection, or
 /// leaves the client waiting.
-pub(crate) struct TlsOrigin {
-    pub(crate) address: SocketAddr,
+pub struct TlsOrigin {
+    pub address: SocketAddr,
     /// The authority to trust, as PEM.
-    pub(crate) ca: String,
+    pub ca: String,
 }
 
 impl TlsOrigin {
     /// Its certificate is for `name` alone.
-    pub(crate) fn start(name: &str, answers: bool) -> TlsOrigin {
+    pub fn start(name: &str, answers: bool) -> TlsOrigin {
         use std::io::{Read, Write};
 
         let issued = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
@@ -132,7 +130,7 @@ impl TlsOrigin {
     }
 
     /// Writes the authority to a file of the given name in the folder for temporary files.
-    pub(crate) fn ca_file(&self, name: &str) -> std::path::PathBuf {
+    pub fn ca_file(&self, name: &str) -> std::path::PathBuf {
         let path = std::env::temp_dir().join(format!("sallyport-{name}-{}.pem", std::process::id()));
         std::fs::write(&path, &self.ca).unwrap();
         path

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::Issuer;
 
 /// A key that tests sign with.
-pub(crate) enum TestKey {
+pub enum TestKey {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -26,24 +26,24 @@ pub(crate) enum TestKey {
 }
 
 impl TestKey {
-    pub(crate) fn rsa() -> TestKey {
+    pub fn rsa() -> TestKey {
         TestKey::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap())
     }
 
-    pub(crate) fn p256() -> TestKey {
+    pub fn p256() -> TestKey {
         TestKey::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
     }
 
-    pub(crate) fn p384() -> TestKey {
+    pub fn p384() -> TestKey {
         TestKey::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap())
     }
 
-    pub(crate) fn ed25519() -> TestKey {
+    pub fn ed25519() -> TestKey {
         TestKey::Ed25519(Ed25519KeyPair::generate().unwrap())
     }
 
     /// The public key as a JWK.
-    pub(crate) fn jwk(&self, kid: &str) -> Value {
+    pub fn jwk(&self, kid: &str) -> Value {
         match self {
             TestKey::Rsa(key) => {
                 let parts = RsaPublicKeyComponents::<Vec<u8>>::from(key.public_key());
@@ -64,13 +64,13 @@ impl TestKey {
 
     /// A token with exactly this header and these claims, signed as `alg` of the header says; with the key's
     /// own algorithm if it says something that the key cannot do.
-    pub(crate) fn sign(&self, header: &Value, claims: &Value) -> String {
+    pub fn sign(&self, header: &Value, claims: &Value) -> String {
         let message = format!("{}.{}", base64url(header.to_string()), base64url(claims.to_string()));
         let alg = header["alg"].as_str().unwrap_or_default();
         format!("{message}.{}", base64url(self.signature(alg, message.as_bytes())))
     }
 
-    pub(crate) fn signature(&self, alg: &str, message: &[u8]) -> Vec<u8> {
+    pub fn signature(&self, alg: &str, message: &[u8]) -> Vec<u8> {
         match self {
             TestKey::Rsa(key) => {
                 let mut signature = vec![0; key.public_modulus_len()];
@@ -99,17 +99,17 @@ impl TestKey {
     }
 }
 
-pub(crate) fn base64url(bytes: impl AsRef<[u8]>) -> String {
+pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
 /// A JWK set.
-pub(crate) fn jwks(keys: &[Value]) -> Vec<u8> {
+pub fn jwks(keys: &[Value]) -> Vec<u8> {
     json!({ "keys": keys }).to_string().into_bytes()
 }
 
 /// An issuer from YAML as in `issuers:`; the error is the report.
-pub(crate) fn issuer(name: &str, yaml: &str) -> Result<Arc<Issuer>, String> {
+pub fn issuer(name: &str, yaml: &str) -> Result<Arc<Issuer>, String> {
     let mut report = Report::default();
     let settings = Node::parse("issuer.yaml", yaml, &mut report).and_then(|node| node.decode(&mut report));
     let issuer = settings.and_then(|settings| Issuer::new(name, &settings, &mut report));
@@ -118,10 +118,10 @@ pub(crate) fn issuer(name: &str, yaml: &str) -> Result<Arc<Issuer>, String> {
 }
 
 /// A file that holds a secret, gone when this is dropped.
-pub(crate) struct SecretFile(std::path::PathBuf);
+pub struct SecretFile(std::path::PathBuf);
 
 impl SecretFile {
-    pub(crate) fn new(secret: &str) -> SecretFile {
+    pub fn new(secret: &str) -> SecretFile {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -131,7 +131,7 @@ impl SecretFile {
     }
 
     /// As it is written in the configuration.
-    pub(crate) fn written(&self) -> String {
+    pub fn written(&self) -> String {
         format!("\"file:{}\"", self.0.display())
     }
 }

@@ -9,17 +9,30 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::Algorithm;
+use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::config::TokenType;
 use crate::issuer::{Check, Issuer};
+
+/// Which `typ` a token may have (RFC 8725, section 3.11). Compared in any case, with or without
+/// `application/`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum TokenType {
+    /// JWT, at+jwt, or none. Never one of the kinds that are not for access, such as `logout+jwt`.
+    #[default]
+    #[serde(rename = "any")]
+    Any,
+    /// at+jwt only.
+    #[serde(rename = "at+jwt")]
+    AccessToken,
+}
 
 /// Why a token is refused. The texts go to the client: they are fixed, and say nothing about keys or
 /// settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub enum Refusal {
     TooLong,
     Malformed,
     WrongType,
@@ -34,7 +47,7 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) const ALL: [Refusal; 11] = [
+    pub const ALL: [Refusal; 11] = [
         Refusal::TooLong,
         Refusal::Malformed,
         Refusal::WrongType,
@@ -48,7 +61,7 @@ impl Refusal {
         Refusal::Revoked,
     ];
 
-    pub(super) fn text(self) -> &'static str {
+    pub fn text(self) -> &'static str {
         match self {
             Refusal::TooLong => "the token is too long",
             Refusal::Malformed => "the token is malformed",
@@ -66,7 +79,7 @@ impl Refusal {
 }
 
 /// A token in its parts. Nothing in it is to be believed before [`Token::verify`].
-pub(super) struct Token<'a> {
+pub struct Token<'a> {
     algorithm: Algorithm,
     kid: Option<String>,
     message: &'a [u8],
@@ -76,7 +89,7 @@ pub(super) struct Token<'a> {
 }
 
 /// What became of a check.
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The claims, an object that passed every check but those of the route.
     Valid {
         claims: Value,
@@ -119,7 +132,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 
 impl<'a> Token<'a> {
     /// Takes a compact JWS (RFC 7515, section 7.1) apart. A JWE has five parts and is refused.
-    pub(super) fn parse(token: &'a [u8], typ: TokenType) -> Result<Token<'a>, Refusal> {
+    pub fn parse(token: &'a [u8], typ: TokenType) -> Result<Token<'a>, Refusal> {
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Malformed)?;
         let (message, signature) = text.rsplit_once('.').ok_or(Refusal::Malformed)?;
         let (head, payload) = message.split_once('.').ok_or(Refusal::Malformed)?;
@@ -143,18 +156,18 @@ impl<'a> Token<'a> {
     }
 
     /// The issuer that the token claims to be from: good for choosing among issuers, and for nothing else.
-    pub(super) fn unverified_issuer(&self) -> &str {
+    pub fn unverified_issuer(&self) -> &str {
         &self.iss
     }
 
     /// The key id that the token names.
-    pub(super) fn kid(&self) -> Option<&str> {
+    pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
     /// Checks the token against one issuer, at `now` by the wall clock (seconds since 1970) and `instant` by
     /// the other.
-    pub(super) fn verify(&self, issuer: &Issuer, now: f64, instant: Instant) -> Verdict {
+    pub fn verify(&self, issuer: &Issuer, now: f64, instant: Instant) -> Verdict {
         let Some(keys) = issuer.keys(instant) else { return Verdict::Unavailable };
         if !issuer.accepts_algorithm(self.algorithm) {
             return Verdict::Refused(Refusal::Algorithm);
@@ -171,6 +184,19 @@ impl<'a> Token<'a> {
             Ok(expires) => Verdict::Valid { claims, expires, generation: keys.generation() },
             Err(refusal) => Verdict::Refused(refusal),
         }
+    }
+}
+
+impl TokenType {
+    /// Whether this `typ` is accepted.
+    fn accepts(self, typ: Option<&str>) -> bool {
+        let Some(typ) = typ else { return self == TokenType::Any };
+        let prefix = "application/";
+        let short = match typ.get(..prefix.len()) {
+            Some(start) if start.eq_ignore_ascii_case(prefix) => &typ[prefix.len()..],
+            _ => typ,
+        };
+        short.eq_ignore_ascii_case("at+jwt") || (self == TokenType::Any && short.eq_ignore_ascii_case("JWT"))
     }
 }
 
