@@ -5,4 +5,6 @@
 //! not know it.
 
 pub mod event;
+pub mod hello;
 pub mod record;
+pub mod websocket;
