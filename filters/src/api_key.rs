@@ -14,6 +14,7 @@ use http::{HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 use sallyport_config::units::Secret;
 use sallyport_config::{Located, Location, Named, Report};
+use sallyport_identity::Identity;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -24,7 +25,6 @@ use crate::exchange::Exchange;
 use crate::field::FieldName;
 use crate::filter::{Fault, Filter, Stage, Step};
 use crate::reply::{ProblemKind, Reply};
-use sallyport_identity::Identity;
 
 /// The shortest key that cannot be guessed.
 const KEY_BYTES_MIN: usize = 16;
@@ -283,11 +283,12 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
+    use sallyport_identity::Issuers;
+    use sallyport_identity::issuer::testing::SecretFile;
+
     use super::*;
     use crate::Registry;
     use crate::probe::{Made, Probe};
-    use sallyport_identity::Issuers;
-    use sallyport_identity::issuer::testing::SecretFile;
 
     const OLD: &str = "0123456789abcdef";
     const NEW: &str = "fedcba9876543210+/=x";

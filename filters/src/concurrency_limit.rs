@@ -161,13 +161,13 @@ fn take_estimated(inflight: &Inflight, key: u128, max: u32) -> Option<Guard> {
 #[cfg(test)]
 mod tests {
     use http::StatusCode;
+    use sallyport_identity::Issuers;
 
     use super::*;
     use crate::exchange::RouteFacts;
     use crate::probe::tests::{probe, refused};
     use crate::probe::{Made, Probe};
     use crate::registry::Registry;
-    use sallyport_identity::Issuers;
 
     fn from(last: u8) -> Made {
         Made::new("GET", "/").from([192, 0, 2, last].into())

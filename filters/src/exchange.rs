@@ -9,11 +9,11 @@ use std::time::{Instant, SystemTime};
 
 use http::HeaderValue;
 use pingora_http::RequestHeader;
+use sallyport_identity::Identity;
 use serde_json::Value;
 use smallvec::SmallVec;
 
 use crate::concurrency_limit::Place;
-use sallyport_identity::Identity;
 
 /// One request and, later, its response, as a filter sees it.
 pub struct Exchange<'a> {

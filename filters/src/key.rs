@@ -234,11 +234,11 @@ pub(crate) fn keyed_hash(purpose: &'static [u8], bytes: &[u8]) -> u128 {
 mod tests {
     use std::sync::Arc;
 
+    use sallyport_identity::Identity;
     use serde_json::json;
 
     use super::*;
     use crate::probe::Made;
-    use sallyport_identity::Identity;
 
     fn key(parts: &[&str]) -> Key {
         let parts = parts.iter().map(|part| Located::nowhere((*part).to_owned())).collect();

@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_http::{RequestHeader, ResponseHeader};
 use prometheus::{IntCounterVec, Opts, Registry as MetricRegistry};
 use sallyport_config::{Node, Report};
+use sallyport_identity::Issuers;
 
 use crate::build::{Build, Kept};
 use crate::chain::Chain;
@@ -15,7 +16,6 @@ use crate::exchange::{Exchange, Facts};
 use crate::filter::{Fault, Outcome};
 use crate::registry::Registry;
 use crate::reply::Reply;
-use sallyport_identity::Issuers;
 
 /// A chain under test.
 pub struct Probe {

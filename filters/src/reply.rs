@@ -91,6 +91,8 @@ problem_kinds! {
     UriTooLong 414 "uri-too-long" "URI too long";
     /// This edge does not serve the host asked for on this connection.
     MisdirectedRequest 421 "misdirected-request" "Misdirected request";
+    /// Another version of the protocol that was asked for is spoken.
+    UpgradeRequired 426 "upgrade-required" "Upgrade required";
     /// A rate limit is exhausted.
     TooManyRequests 429 "too-many-requests" "Too many requests";
     /// The head is larger than the edge reads.

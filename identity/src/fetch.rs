@@ -301,6 +301,7 @@ pub fn spread(period: Duration) -> Duration {
 }
 
 #[cfg(any(test, feature = "testing"))]
+#[allow(clippy::expect_used, clippy::unwrap_used, reason = "for tests only")]
 pub mod testing;
 #[cfg(test)]
 mod tests;

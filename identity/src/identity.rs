@@ -16,6 +16,12 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The identity that checked claims stand for; `sub` is a text, as the checks have it.
+    pub(crate) fn of_claims(issuer: Arc<str>, claims: Value) -> Self {
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().into();
+        Identity { issuer, subject, claims }
+    }
+
     /// A claim by its dotted path, `realm_access.roles` for instance. A name that itself contains dots wins over
     /// the path.
     pub fn claim(&self, path: &str) -> Option<&Value> {

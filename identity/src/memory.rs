@@ -14,9 +14,9 @@ use siphasher::sip128::SipHasher13;
 const SHARDS_MAX: usize = 16;
 
 /// The identity of a token: 128 bits that nobody outside can aim at.
-pub type Fingerprint = u128;
+pub(crate) type Fingerprint = u128;
 
-/// See the module.
+/// Verified tokens, by a keyed hash of their bytes; `T` is what is known of one.
 pub struct Memory<T> {
     hasher: SipHasher13,
     shards: Box<[RwLock<Shard<T>>]>,
@@ -58,12 +58,12 @@ impl<T> Memory<T> {
     }
 
     /// By what a token is known here.
-    pub fn fingerprint(&self, token: &[u8]) -> Fingerprint {
+    pub(crate) fn fingerprint(&self, token: &[u8]) -> Fingerprint {
         self.hasher.hash(token).as_u128()
     }
 
     /// What is remembered of this token. Allocates nothing, except when an old entry is used again.
-    pub fn find(&self, token: Fingerprint) -> Option<Arc<T>> {
+    pub(crate) fn find(&self, token: Fingerprint) -> Option<Arc<T>> {
         let shard = self.shard(token);
         let found = {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
@@ -77,7 +77,7 @@ impl<T> Memory<T> {
     }
 
     /// Remembers a token.
-    pub fn insert(&self, token: Fingerprint, verified: Arc<T>) {
+    pub(crate) fn insert(&self, token: Fingerprint, verified: Arc<T>) {
         let mut shard = self.shard(token).write().unwrap_or_else(PoisonError::into_inner);
         let before = shard.len();
         shard.old.remove(&token);
@@ -89,7 +89,7 @@ impl<T> Memory<T> {
     }
 
     /// Forgets a token.
-    pub fn forget(&self, token: Fingerprint) {
+    pub(crate) fn forget(&self, token: Fingerprint) {
         let mut shard = self.shard(token).write().unwrap_or_else(PoisonError::into_inner);
         let before = shard.len();
         shard.young.remove(&token);

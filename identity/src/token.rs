@@ -4,6 +4,7 @@
 //! skips claims of a wrong type, and takes a missing `aud` or `iss` for a good one. Signatures are its work.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use base64::Engine;
@@ -14,7 +15,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::issuer::{Check, Issuer};
+use crate::issuer::{Check, Issuer, Key};
 
 /// Which `typ` a token may have (RFC 8725, section 3.11). Compared in any case, with or without
 /// `application/`.
@@ -33,20 +34,32 @@ pub enum TokenType {
 /// settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
+    /// It has more bytes than are looked at.
     TooLong,
+    /// It is no compact JWS, or needs what is not understood.
     Malformed,
+    /// Its `typ` is not accepted.
     WrongType,
+    /// Its `alg` is not on the issuer's list.
     Algorithm,
+    /// It was not made with one of the issuer's keys, or that key is gone.
     Signature,
+    /// Its `iss` is none of those accepted.
     Issuer,
+    /// Its `aud` names nobody here.
     Audience,
+    /// A claim is missing, or of the wrong type.
     Claims,
+    /// `exp` is past.
     Expired,
+    /// `nbf` or `iat` is still to come.
     NotYetValid,
+    /// It, or its subject, is on the revocation list.
     Revoked,
 }
 
 impl Refusal {
+    /// Every refusal.
     pub const ALL: [Refusal; 11] = [
         Refusal::TooLong,
         Refusal::Malformed,
@@ -61,6 +74,7 @@ impl Refusal {
         Refusal::Revoked,
     ];
 
+    /// The reason, for the client.
     pub fn text(self) -> &'static str {
         match self {
             Refusal::TooLong => "the token is too long",
@@ -79,7 +93,7 @@ impl Refusal {
 }
 
 /// A token in its parts. Nothing in it is to be believed before [`Token::verify`].
-pub struct Token<'a> {
+pub(crate) struct Token<'a> {
     algorithm: Algorithm,
     kid: Option<String>,
     message: &'a [u8],
@@ -89,12 +103,13 @@ pub struct Token<'a> {
 }
 
 /// What became of a check.
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The claims, an object that passed every check but those of the route.
     Valid {
         claims: Value,
         expires: f64,
         generation: u64,
+        key: Arc<Key>,
     },
     Refused(Refusal),
     /// The key may be one that is not known yet.
@@ -132,7 +147,7 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error>
 
 impl<'a> Token<'a> {
     /// Takes a compact JWS (RFC 7515, section 7.1) apart. A JWE has five parts and is refused.
-    pub fn parse(token: &'a [u8], typ: TokenType) -> Result<Token<'a>, Refusal> {
+    pub(crate) fn parse(token: &'a [u8], typ: TokenType) -> Result<Token<'a>, Refusal> {
         let text = std::str::from_utf8(token).map_err(|_| Refusal::Malformed)?;
         let (message, signature) = text.rsplit_once('.').ok_or(Refusal::Malformed)?;
         let (head, payload) = message.split_once('.').ok_or(Refusal::Malformed)?;
@@ -156,32 +171,32 @@ impl<'a> Token<'a> {
     }
 
     /// The issuer that the token claims to be from: good for choosing among issuers, and for nothing else.
-    pub fn unverified_issuer(&self) -> &str {
+    pub(crate) fn unverified_issuer(&self) -> &str {
         &self.iss
     }
 
     /// The key id that the token names.
-    pub fn kid(&self) -> Option<&str> {
+    pub(crate) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
     /// Checks the token against one issuer, at `now` by the wall clock (seconds since 1970) and `instant` by
     /// the other.
-    pub fn verify(&self, issuer: &Issuer, now: f64, instant: Instant) -> Verdict {
+    pub(crate) fn verify(&self, issuer: &Issuer, now: f64, instant: Instant) -> Verdict {
         let Some(keys) = issuer.keys(instant) else { return Verdict::Unavailable };
         if !issuer.accepts_algorithm(self.algorithm) {
             return Verdict::Refused(Refusal::Algorithm);
         }
-        match keys.check(self.algorithm, self.kid.as_deref(), self.message, self.signature) {
+        let key = match keys.check(self.algorithm, self.kid.as_deref(), self.message, self.signature) {
             Check::Invalid => return Verdict::Refused(Refusal::Signature),
             Check::UnknownKey => return Verdict::UnknownKey,
-            Check::Valid => {}
-        }
+            Check::Valid(key) => key,
+        };
         let Ok(claims) = serde_json::from_slice::<Value>(&self.payload) else {
             return Verdict::Refused(Refusal::Malformed);
         };
         match check_claims(&claims, issuer, now) {
-            Ok(expires) => Verdict::Valid { claims, expires, generation: keys.generation() },
+            Ok(expires) => Verdict::Valid { claims, expires, generation: keys.generation(), key },
             Err(refusal) => Verdict::Refused(refusal),
         }
     }

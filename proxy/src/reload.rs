@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use sallyport_config::{Config, Report};
+use sallyport_identity::keys;
 use sallyport_identity::{Issuer, Issuers};
 use thiserror::Error;
 
@@ -14,7 +15,6 @@ use crate::listener::Bound;
 use crate::plan::{Plan, Surroundings};
 use crate::run::{Inner, StartError};
 use crate::watch;
-use sallyport_identity::keys;
 
 /// How long a reload waits for key sets and names that are new in it.
 const NEWCOMERS: Duration = Duration::from_secs(5);

@@ -13,6 +13,8 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::HttpProxy;
 use sallyport_config::Report;
 use sallyport_filters::Registry;
+use sallyport_identity::Keys;
+use sallyport_identity::fetch::Fetcher;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 
@@ -25,8 +27,6 @@ use crate::plan::{Plan, Surroundings};
 use crate::reload::{self, ReloadError};
 use crate::state::State;
 use crate::watch as files;
-use sallyport_identity::Keys;
-use sallyport_identity::fetch::Fetcher;
 
 /// Idle connections to upstreams kept at most, over all upstreams.
 const POOL_CONNECTIONS_MAX: usize = 4096;

@@ -1,12 +1,12 @@
 use http::HeaderValue;
 use proptest::prelude::*;
+use sallyport_identity::Identity;
 use serde_json::json;
 
 use super::*;
 use crate::exchange::RouteFacts;
 use crate::probe::Made;
 use crate::probe::tests::{probe, refused};
-use sallyport_identity::Identity;
 
 fn alice(claims: serde_json::Value) -> Made {
     let mut made = Made::new("GET", "/v1/batches/a%20b");

@@ -2,27 +2,26 @@
 
 use std::sync::Arc;
 
-use sallyport_config::{Located, Location, Report, nearest};
+use sallyport_config::{Located, Location, Report};
+use sallyport_identity::{Memory, Verified, Verifier};
 
 use super::Jwt;
 use super::conditions::Conditions;
 use super::config::{Condition, Config, Roles, TokenPlace};
+use super::decision::Decision;
 use super::forward::Forward;
 use super::metrics::Metrics;
 use super::replies::Replies;
-use super::verified::Verified;
 use crate::build::Build;
 use crate::credential::Place;
 use crate::filter::Filter;
-use sallyport_identity::Issuer;
-use sallyport_identity::memory::Memory;
 
 const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 const CACHE_MAX: usize = 1_000_000;
 
 /// Builds the filter.
 pub fn build(config: Config, context: &mut Build<'_>) -> Option<Arc<dyn Filter>> {
-    let issuers = issuers(&config, context);
+    let verifier = verifier(&config, context);
     let report = &mut *context.report;
     let errors_before = report.errors().count();
     let places = places(&config.from, context.at, report);
@@ -56,26 +55,27 @@ pub fn build(config: Config, context: &mut Build<'_>) -> Option<Arc<dyn Filter>>
     if errors_before != report.errors().count() {
         return None;
     }
-    let (issuers, replies) = (issuers?, replies?);
+    let (verifier, replies) = (verifier?, replies?);
     let metrics = metrics(context)?;
-    let memory = (*config.cache > 0).then(|| memory(&config, &issuers, &metrics, context));
+    let token_bytes_max = usize::try_from(config.token_limit.0).unwrap_or(usize::MAX);
+    let mut verifier = verifier.typ(config.typ).token_bytes_max(token_bytes_max);
+    if *config.cache > 0 {
+        let memory = memory(&config, &verifier, &metrics, context);
+        verifier = verifier.remembering(memory, config.cache_ttl.into());
+    }
     Some(Arc::new(Jwt {
-        issuers,
+        verifier,
         places,
         forward_token: config.forward_token,
         optional: config.optional,
-        typ: config.typ,
-        token_bytes_max: usize::try_from(config.token_limit.0).unwrap_or(usize::MAX),
         conditions,
         forward,
-        memory,
-        memory_seconds: config.cache_ttl.as_secs_f64(),
         replies,
         metrics,
     }))
 }
 
-fn issuers(config: &Config, context: &mut Build<'_>) -> Option<Box<[Arc<Issuer>]>> {
+fn verifier(config: &Config, context: &mut Build<'_>) -> Option<Verifier<Decision>> {
     let written: Vec<&Located<String>> = config.issuer.iter().chain(&config.issuers).collect();
     if written.is_empty() || (config.issuer.is_some() && !config.issuers.is_empty()) {
         let text = if written.is_empty() {
@@ -86,21 +86,7 @@ fn issuers(config: &Config, context: &mut Build<'_>) -> Option<Box<[Arc<Issuer>]
         context.report.error(context.at, text).hint("write `issuer: name` or `issuers: [name, ...]`");
         return None;
     }
-    let mut found: Vec<Arc<Issuer>> = Vec::new();
-    for name in &written {
-        let Some(issuer) = context.issuers.find(name) else {
-            let near = nearest(name, context.issuers.names()).map(|near| format!("did you mean `{near}`?"));
-            let hint = near.unwrap_or_else(|| "define it under `issuers`".to_owned());
-            context.report.error(name.at, format!("unknown issuer `{}`", name.value)).hint(hint);
-            continue;
-        };
-        if let Some(same) = found.iter().find(|other| other.iss() == issuer.iss()) {
-            let text = format!("`{}` has the same `iss` as `{}`", name.value, same.name());
-            context.report.error(name.at, text).hint("a token's `iss` must tell which of them it is from");
-        }
-        found.push(issuer);
-    }
-    (found.len() == written.len()).then(|| found.into())
+    Verifier::new(context.issuers, written, context.report)
 }
 
 fn places(written: &[Located<TokenPlace>], at: Location, report: &mut Report) -> Box<[Place]> {
@@ -186,11 +172,11 @@ fn metrics(context: &mut Build<'_>) -> Option<Arc<Metrics>> {
 /// The memory outlives a reload only with everything that its entries depend on.
 fn memory(
     config: &Config,
-    issuers: &[Arc<Issuer>],
+    verifier: &Verifier<Decision>,
     metrics: &Metrics,
     context: &Build<'_>,
-) -> Arc<Memory<Verified>> {
-    let issuers: Vec<_> = issuers.iter().map(|issuer| issuer.settings_fingerprint()).collect();
+) -> Arc<Memory<Verified<Decision>>> {
+    let issuers: Vec<_> = verifier.issuers().iter().map(|issuer| issuer.settings_fingerprint()).collect();
     let key = format!("jwt memory of {}: {config:?} {issuers:?}", context.scope);
     context.kept.keep(&key, || Memory::new(*config.cache, metrics.remembered.clone()))
 }

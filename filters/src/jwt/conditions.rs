@@ -1,9 +1,9 @@
 //! What a route asks of a valid token: scopes, roles, and conditions on claims.
 
+use sallyport_identity::Identity;
 use serde_json::Value;
 
 use super::config::{Condition, Roles, Scalar};
-use sallyport_identity::Identity;
 
 /// Conditions, ready to be judged. Without any, every token meets them.
 pub(super) struct Conditions {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use sallyport_config::units::{ByteSize, Timespan};
 use sallyport_config::{Located, Named};
-use sallyport_identity::token::TokenType;
+use sallyport_identity::TokenType;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};

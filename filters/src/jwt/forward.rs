@@ -4,11 +4,11 @@ use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, COOKIE, DATE, 
 use http::{HeaderName, HeaderValue};
 use pingora_http::RequestHeader;
 use sallyport_config::{Located, Report};
+use sallyport_identity::Identity;
 use serde_json::Value;
 
 use crate::field::FieldName;
 use crate::filter::Fault;
-use sallyport_identity::Identity;
 
 /// The longest value of a header.
 const VALUE_BYTES_MAX: usize = 4096;

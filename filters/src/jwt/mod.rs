@@ -7,64 +7,41 @@
 mod build;
 mod conditions;
 mod config;
+mod decision;
 mod forward;
 mod metrics;
 mod replies;
 #[cfg(test)]
 mod tests;
-mod verified;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 use http::HeaderName;
 use pingora_http::RequestHeader;
+use sallyport_identity::{Identity, Judgement, Moment, Verified, Verifier, Waiting};
 
 pub use self::build::build;
 use self::conditions::Conditions;
 pub use self::config::{Condition, Config, Roles, Scalar, TokenPlace};
+use self::decision::Decision;
 use self::forward::Forward;
 use self::metrics::Metrics;
 use self::replies::Replies;
-use self::verified::{Decision, Verified};
 use crate::credential::{self, Credential, Found, Place};
 use crate::exchange::{Exchange, Facts, Slot};
 use crate::filter::{Fault, Filter, Stage, Step};
 use crate::reply::{ProblemKind, Reply};
-use sallyport_identity::issuer::{Issuer, Refresh, Ticket};
-use sallyport_identity::memory::Memory;
-use sallyport_identity::token::{Refusal, Token, TokenType, Verdict};
 
 struct Jwt {
-    issuers: Box<[Arc<Issuer>]>,
+    verifier: Verifier<Decision>,
     places: Box<[Place]>,
     forward_token: bool,
     optional: bool,
-    typ: TokenType,
-    token_bytes_max: usize,
     conditions: Conditions,
     forward: Forward,
-    memory: Option<Arc<Memory<Verified>>>,
-    memory_seconds: f64,
     replies: Replies,
     metrics: Arc<Metrics>,
-}
-
-/// What became of a token.
-enum Judgement {
-    Remembered(Arc<Verified>),
-    Verified(Arc<Verified>),
-    Refused(Refusal),
-    /// Its key may come with the next fetch of this issuer.
-    Wait(Waiting),
-    Unavailable,
-}
-
-/// What is kept while keys are fetched.
-struct Waiting {
-    issuer: usize,
-    ticket: Ticket,
 }
 
 impl Filter for Jwt {
@@ -100,12 +77,13 @@ impl Filter for Jwt {
                 return Step::Reply(self.replies.empty());
             }
         };
-        match self.judge(credential.bytes(), x.facts, true) {
+        let decide = |identity: &Identity| self.decision(identity);
+        match self.verifier.judge(credential.bytes(), moment(x.facts), decide) {
             Judgement::Wait(waiting) => {
                 *x.slot() = Slot::Boxed(Box::new((waiting, credential)));
                 Step::Wait
             }
-            judgement => self.decide(judgement, x),
+            judgement => self.answer(judgement, x),
         }
     }
 
@@ -118,16 +96,17 @@ impl Filter for Jwt {
             let Some(waiting) = waiting else {
                 return Step::Reply(Reply::problem(ProblemKind::Internal, "a filter lost its state"));
             };
-            let (Waiting { issuer, ticket }, credential) = *waiting;
-            self.issuers[issuer].refreshed(ticket).await;
-            let judgement = self.judge(credential.bytes(), x.facts, false);
-            self.decide(judgement, x)
+            let (waiting, credential) = *waiting;
+            waiting.ended().await;
+            let decide = |identity: &Identity| self.decision(identity);
+            let judgement = self.verifier.judge_after_wait(credential.bytes(), moment(x.facts), decide);
+            self.answer(judgement, x)
         })
     }
 
     fn on_upstream_request(&self, x: &mut Exchange<'_>, head: &mut RequestHeader) -> Result<(), Fault> {
         let Slot::Shared(kept) = x.slot_ref() else { return Ok(()) };
-        if let Some(Verified { decision: Decision::Pass(values), .. }) = kept.downcast_ref() {
+        if let Some(Verified { extra: Decision::Pass(values), .. }) = kept.downcast_ref() {
             self.forward.set(values, head)?;
         }
         if !self.forward_token {
@@ -138,70 +117,12 @@ impl Filter for Jwt {
 }
 
 impl Jwt {
-    fn judge(&self, token: &[u8], facts: &Facts, may_wait: bool) -> Judgement {
-        if token.len() > self.token_bytes_max {
-            return Judgement::Refused(Refusal::TooLong);
-        }
-        let now = seconds_since_1970(facts.started_at);
-        let Some(memory) = &self.memory else { return self.verify(token, facts, now, may_wait) };
-        let fingerprint = memory.fingerprint(token);
-        if let Some(verified) = memory.find(fingerprint) {
-            let issuer = &self.issuers[verified.issuer];
-            let Some(keys) = issuer.keys(facts.started) else { return Judgement::Unavailable };
-            if issuer.revoked(&verified.identity.claims) {
-                return Judgement::Refused(Refusal::Revoked);
-            }
-            if keys.generation() == verified.generation && now < verified.until {
-                return Judgement::Remembered(verified);
-            }
-            memory.forget(fingerprint);
-        }
-        let judgement = self.verify(token, facts, now, may_wait);
-        if let Judgement::Verified(verified) = &judgement
-            && now < verified.until
-        {
-            memory.insert(fingerprint, verified.clone());
-        }
-        judgement
+    /// What the route says of a valid token; asked once for each.
+    fn decision(&self, identity: &Identity) -> Decision {
+        Decision::of(identity, &self.conditions, &self.forward)
     }
 
-    fn verify(&self, token: &[u8], facts: &Facts, now: f64, may_wait: bool) -> Judgement {
-        let token = match Token::parse(token, self.typ) {
-            Ok(token) => token,
-            Err(refusal) => return Judgement::Refused(refusal),
-        };
-        let ours = |issuer: &Arc<Issuer>| issuer.iss() == token.unverified_issuer();
-        let Some(index) = self.issuers.iter().position(ours) else {
-            return Judgement::Refused(Refusal::Issuer);
-        };
-        let issuer = &self.issuers[index];
-        match token.verify(issuer, now, facts.started) {
-            Verdict::Refused(refusal) => Judgement::Refused(refusal),
-            Verdict::Unavailable => Judgement::Unavailable,
-            Verdict::UnknownKey if !may_wait => Judgement::Refused(Refusal::Signature),
-            Verdict::UnknownKey => match issuer.wants_refresh(token.kid().unwrap_or_default(), facts.started)
-            {
-                Refresh::Wait(ticket) => Judgement::Wait(Waiting { issuer: index, ticket }),
-                Refresh::No => Judgement::Refused(Refusal::Signature),
-            },
-            Verdict::Valid { claims, .. } if issuer.revoked(&claims) => Judgement::Refused(Refusal::Revoked),
-            Verdict::Valid { claims, expires, generation } => {
-                let identity = verified::identity(issuer.name().clone(), claims);
-                let decision = Decision::of(&identity, &self.conditions, &self.forward);
-                let until = expires.min(now + self.memory_seconds);
-                let identity = Arc::new(identity);
-                Judgement::Verified(Arc::new(Verified {
-                    identity,
-                    issuer: index,
-                    generation,
-                    until,
-                    decision,
-                }))
-            }
-        }
-    }
-
-    fn decide(&self, judgement: Judgement, x: &mut Exchange<'_>) -> Step {
+    fn answer(&self, judgement: Judgement<Decision>, x: &mut Exchange<'_>) -> Step {
         let (verified, counter) = match judgement {
             Judgement::Remembered(verified) => (verified, &self.metrics.cached),
             Judgement::Verified(verified) => (verified, &self.metrics.verified),
@@ -216,7 +137,7 @@ impl Jwt {
         };
         // Who was refused for lack of a role is known all the same, to logs and to limits.
         x.facts.identity = Some(verified.identity.clone());
-        let reply = match &verified.decision {
+        let reply = match &verified.extra {
             Decision::Pass(_) => {
                 counter.inc();
                 *x.slot() = Slot::Shared(verified);
@@ -230,10 +151,6 @@ impl Jwt {
     }
 }
 
-/// Negative before 1970.
-fn seconds_since_1970(time: SystemTime) -> f64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(since) => since.as_secs_f64(),
-        Err(error) => -Duration::as_secs_f64(&error.duration()),
-    }
+fn moment(facts: &Facts) -> Moment {
+    Moment { wall: facts.started_at, monotonic: facts.started }
 }

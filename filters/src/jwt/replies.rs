@@ -2,10 +2,10 @@
 
 use http::HeaderValue;
 use http::header::{InvalidHeaderValue, WWW_AUTHENTICATE};
+use sallyport_identity::Refusal;
 
 use super::conditions::Lack;
 use crate::reply::{ProblemKind, Reply};
-use sallyport_identity::token::Refusal;
 
 pub(super) struct Replies {
     missing: HeaderValue,

@@ -9,13 +9,13 @@ mod settings;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use http::header::WWW_AUTHENTICATE;
+use sallyport_identity::issuer::testing::{SecretFile, TestKey, issuer, jwks};
+use sallyport_identity::{Issuer, Issuers};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::probe::{Made, Probe};
 use crate::{Kept, Registry};
-use sallyport_identity::Issuers;
-use sallyport_identity::issuer::testing::{SecretFile, TestKey, issuer, jwks};
 
 /// The moment of every request that is not moved.
 const NOW: u64 = 1_700_000_000;

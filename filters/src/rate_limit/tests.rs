@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use http::StatusCode;
 use proptest::prelude::*;
+use sallyport_identity::Issuers;
 
 use super::*;
 use crate::probe::tests::{probe, refused};
 use crate::probe::{Made, Probe};
 use crate::registry::Registry;
-use sallyport_identity::Issuers;
 
 /// A made-up request that many can be made from, all at the same moment.
 struct Clock(std::time::Instant);

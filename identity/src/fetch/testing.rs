@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 
 /// A server on a port of its own; gone when dropped.
 pub struct Origin {
+    /// Where it listens.
     pub address: SocketAddr,
     /// Requests seen.
     pub seen: Arc<AtomicUsize>,
@@ -49,6 +50,7 @@ impl Origin {
         Origin { address, seen, task }
     }
 
+    /// How many requests it has seen.
     pub fn requests(&self) -> usize {
         self.seen.load(SeqCst)
     }
@@ -83,6 +85,7 @@ pub async fn within_ten_seconds<T>(work: impl Future<Output = T>) -> T {
 /// An origin behind TLS, in a thread of its own: answers every request with 200 and `well`, one a connection, or
 /// leaves the client waiting.
 pub struct TlsOrigin {
+    /// Where it listens.
     pub address: SocketAddr,
     /// The authority to trust, as PEM.
     pub ca: String,

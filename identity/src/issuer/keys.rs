@@ -1,9 +1,12 @@
 //! The keys of one issuer: how they are read from a JWK set, which of them a token may be checked with, and
 //! the check.
 
+use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -49,10 +52,10 @@ fn no_usable_key(skipped: usize, reasons: &str) -> String {
 }
 
 /// What came of a signature.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Check {
-    /// Made with one of the keys.
-    Valid,
+    /// Made with this key.
+    Valid(Arc<Key>),
     /// Not made with the key that the token names, or more than one key would have to be tried.
     Invalid,
     /// Perhaps made with a key that is not in the set yet.
@@ -61,20 +64,20 @@ pub(crate) enum Check {
 
 /// Keys that were read together.
 #[derive(Debug)]
-pub struct KeySet {
-    keys: Vec<Key>,
+pub(crate) struct KeySet {
+    keys: Vec<Arc<Key>>,
     generation: u64,
     /// When they were read; not known of a secret.
     read: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Key {
+/// One key. Equal to another if it verifies the same tokens.
+pub(crate) struct Key {
     kid: Option<Box<str>>,
     shape: Shape,
     /// The `alg` of the JWK: the only algorithm this key is for.
     only: Option<Algorithm>,
-    /// The key itself, for comparing; public, or empty for a secret.
+    /// The key itself, for comparing; of a secret its digest.
     material: Vec<u8>,
     key: DecodingKey,
 }
@@ -97,8 +100,9 @@ impl KeySet {
     /// A secret from the configuration. The only way to a key for HMAC.
     pub(super) fn secret(secret: &[u8]) -> Self {
         let key = DecodingKey::from_secret(secret);
-        let key = Key { kid: None, shape: Shape::Secret, only: None, material: Vec::new(), key };
-        KeySet { keys: vec![key], generation: next_generation(), read: None }
+        let material = digest::digest(&digest::SHA256, secret).as_ref().to_vec();
+        let key = Key { kid: None, shape: Shape::Secret, only: None, material, key };
+        KeySet { keys: vec![Arc::new(key)], generation: next_generation(), read: None }
     }
 
     /// The usable keys of a JWK set: of a type and size that one of `algorithms` can use, meant for
@@ -109,12 +113,12 @@ impl KeySet {
             return Err(KeysError::TooMany(set.keys.len()));
         }
         let skipped = set.keys.len();
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<Arc<Key>> = Vec::new();
         let mut reasons: Vec<&str> = Vec::new();
         for value in set.keys {
             match Key::parse(value, algorithms) {
-                Ok(key) if keys.contains(&key) => {}
-                Ok(key) => keys.push(key),
+                Ok(key) if keys.iter().any(|known| **known == key) => {}
+                Ok(key) => keys.push(Arc::new(key)),
                 Err(reason) if reasons.contains(&reason) => {}
                 Err(reason) => reasons.push(reason),
             }
@@ -144,8 +148,13 @@ impl KeySet {
 
     /// A number that no other set of keys in this process has, unless what one verified, the other verifies
     /// too.
-    pub fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether this key is one of them.
+    pub(crate) fn contain(&self, key: &Key) -> bool {
+        self.keys.iter().any(|known| **known == *key)
     }
 
     /// Checks a signature (base64url) over `message`.
@@ -159,21 +168,28 @@ impl KeySet {
         message: &[u8],
         signature: &str,
     ) -> Check {
-        let verifies = |key: &Key| {
+        let verifies = |key: &&Arc<Key>| {
             jsonwebtoken::crypto::verify(signature, message, &key.key, algorithm).is_ok_and(|valid| valid)
         };
-        let named = |key: &&Key| kid.is_some() && key.kid.as_deref() == kid;
+        let named = |key: &&Arc<Key>| kid.is_some() && key.kid.as_deref() == kid;
         if self.keys.iter().any(|key| named(&key)) {
             let mut keys = self.keys.iter().filter(named).filter(|key| key.fits(algorithm));
-            return if keys.any(verifies) { Check::Valid } else { Check::Invalid };
+            return keys.find(verifies).map_or(Check::Invalid, |key| Check::Valid(key.clone()));
         }
         let mut others =
             self.keys.iter().filter(|key| key.fits(algorithm) && (kid.is_none() || key.kid.is_none()));
         match (others.next(), others.next()) {
-            (Some(only), None) if verifies(only) => Check::Valid,
+            (Some(only), None) if verifies(&only) => Check::Valid(only.clone()),
             (Some(_), Some(_)) if kid.is_none() => Check::Invalid,
             _ => Check::UnknownKey,
         }
+    }
+}
+
+/// A key by its id: keys themselves are not for logs.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("kid", &self.kid).field("shape", &self.shape).finish_non_exhaustive()
     }
 }
 

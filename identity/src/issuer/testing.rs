@@ -19,25 +19,33 @@ use super::Issuer;
 
 /// A key that tests sign with.
 pub enum TestKey {
+    /// For RS256 and its siblings.
     Rsa(RsaKeyPair),
+    /// For ES256 or ES384.
     Ec(EcdsaKeyPair),
+    /// For EdDSA.
     Ed25519(Ed25519KeyPair),
+    /// For HS256 and its siblings.
     Secret(Vec<u8>),
 }
 
 impl TestKey {
+    /// A new RSA key of 2048 bits.
     pub fn rsa() -> TestKey {
         TestKey::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap())
     }
 
+    /// A new key on P-256.
     pub fn p256() -> TestKey {
         TestKey::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
     }
 
+    /// A new key on P-384.
     pub fn p384() -> TestKey {
         TestKey::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap())
     }
 
+    /// A new Ed25519 key.
     pub fn ed25519() -> TestKey {
         TestKey::Ed25519(Ed25519KeyPair::generate().unwrap())
     }
@@ -70,6 +78,7 @@ impl TestKey {
         format!("{message}.{}", base64url(self.signature(alg, message.as_bytes())))
     }
 
+    /// A signature over any bytes, as [`TestKey::sign`] makes it.
     pub fn signature(&self, alg: &str, message: &[u8]) -> Vec<u8> {
         match self {
             TestKey::Rsa(key) => {
@@ -99,6 +108,7 @@ impl TestKey {
     }
 }
 
+/// Without padding (RFC 7515, section 2).
 pub fn base64url(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
@@ -121,6 +131,7 @@ pub fn issuer(name: &str, yaml: &str) -> Result<Arc<Issuer>, String> {
 pub struct SecretFile(std::path::PathBuf);
 
 impl SecretFile {
+    /// A new file that holds this.
     pub fn new(secret: &str) -> SecretFile {
         use std::sync::atomic::{AtomicU32, Ordering};
         static NUMBER: AtomicU32 = AtomicU32::new(0);

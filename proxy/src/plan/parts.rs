@@ -2,20 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sallyport_config::{Loaded, Located, Location, Report, nearest, route};
 use sallyport_filters::Chain;
 use sallyport_filters::exchange::RouteFacts;
+use sallyport_identity::keys;
 use sallyport_identity::{Issuer, Issuers};
 
 use super::action::{self, Action, Redirect, RetryPlan, Split};
 use super::chains::Chains;
-use super::{Plan, Route, Surroundings};
+use super::{Plan, Route, Surroundings, WebSocketPlan};
 use crate::listener::ListenerPlan;
 use crate::listener::tls::TlsListener;
 use crate::route::parameter_names;
+use crate::sidecar::Seat;
+use crate::tunnel::{Limits, Origins};
 use crate::upstream::Upstream;
-use sallyport_identity::keys;
 
 type Upstreams = BTreeMap<String, Arc<Upstream>>;
 
@@ -99,7 +102,8 @@ pub(super) fn routes<'a>(
         guarded(settings, chain.guards(), report);
         parameters(settings, &chain, &params, report);
         Some(Route {
-            metrics: with.metrics.route(index, &name),
+            metrics: Arc::new(with.metrics.route(index, &name, settings.web_socket().is_some())),
+            web_socket: settings.web_socket().map(|life| web_socket(&life)),
             facts: Arc::new(RouteFacts { name: name.into(), params }),
             chain,
             action,
@@ -110,6 +114,21 @@ pub(super) fn routes<'a>(
     });
     let built: Vec<_> = built.collect();
     built.into_iter().collect()
+}
+
+/// The bridge: the process of its own that the settings name, else the one in this process.
+pub(super) fn bridge(loaded: &Loaded, with: &Surroundings<'_>) -> Option<Seat> {
+    let settings = loaded.config.ws_bridge.as_ref()?;
+    match &settings.socket {
+        Some(socket) => Some(Seat { socket: loaded.base.join(&socket.value), carrier: None }),
+        None => with.bridge.cloned(),
+    }
+}
+
+fn web_socket(settings: &route::WebSocketLife) -> WebSocketPlan {
+    let on = |limit: Duration| (!limit.is_zero()).then_some(limit);
+    let limits = Limits { idle: on(*settings.idle), max_age: on(*settings.max_age) };
+    WebSocketPlan { origins: Origins::new(settings), limits }
 }
 
 /// A route's name: as given, or its match line.
@@ -167,6 +186,9 @@ fn action(
     if let Some(shares) = &settings.split {
         let shares = shares.iter().map(|share| Some((find(&share.upstream)?, share.weight)));
         return shares.collect::<Option<Vec<_>>>().map(|shares| Action::Split(Split::new(shares)));
+    }
+    if settings.sidecar.is_some() {
+        return Some(Action::Bridge);
     }
     if let Some(redirect) = &settings.redirect {
         return Redirect::new(redirect, params, report).map(Action::Redirect);

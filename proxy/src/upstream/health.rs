@@ -6,11 +6,11 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sallyport_config::upstream::Health;
+use sallyport_identity::fetch::{FetchError, Fetcher, Limits, spread};
 use tokio::sync::watch;
 
 use super::Upstream;
 use super::target::Target;
-use sallyport_identity::fetch::{FetchError, Fetcher, Limits, spread};
 
 /// The largest answer to a health check that is read, in bytes; only its status counts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;

@@ -12,10 +12,10 @@ use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use sallyport_config::Report;
 use sallyport_config::route::Timeouts;
 use sallyport_config::upstream::{Protocol, Upstream as Settings};
+use sallyport_identity::trust::authorities;
 
 use super::dial::Dial;
 use super::target::Source;
-use sallyport_identity::trust::authorities;
 
 /// How long a connection waits in the pool for its next use. Pingora's default is for ever.
 const POOL_IDLE: Duration = Duration::from_secs(60);

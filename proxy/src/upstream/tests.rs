@@ -6,10 +6,10 @@ use std::time::Duration;
 use sallyport_config::Located;
 use sallyport_config::units::Timespan;
 use sallyport_config::upstream::{Balance, Ejection, Health, Protocol, Target as Written, UpstreamTls};
-
-use super::*;
 use sallyport_identity::fetch::Fetcher;
 use sallyport_identity::fetch::testing::{Origin, answer, eventually, within_ten_seconds};
+
+use super::*;
 
 mod speech;
 

@@ -1,9 +1,9 @@
 //! Forged, malformed and misdated tokens.
 
 use proptest::prelude::*;
+use sallyport_identity::issuer::testing::base64url;
 
 use super::*;
-use sallyport_identity::issuer::testing::base64url;
 
 const MALFORMED: &str = "the token is malformed";
 const SIGNATURE: &str = "the signature is not valid";

@@ -7,10 +7,10 @@ use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::protocols::tls::ALPN;
 use pingora_core::upstreams::peer::Peer;
 use pingora_http::RequestHeader;
+use sallyport_identity::fetch::testing::TlsOrigin;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use sallyport_identity::fetch::testing::TlsOrigin;
 
 fn timeouts(first_byte: u64, idle: u64, whole: u64) -> Timeouts {
     Timeouts {
