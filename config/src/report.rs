@@ -110,6 +110,49 @@ impl Report {
         at.is_known().then(|| format!("{}:{}:{}", self.source_name(at.file), at.line, at.column))
     }
 
+    /// The place of a character (counted from 0) of a value that begins at `at`, as far as the file has the value there
+    /// as it is: plain, quoted without escapes before the character, or as a block of lines. Else `at`.
+    pub fn inside(&self, at: Location, value: &str, character: usize) -> Location {
+        let Some(source) = self.sources.get(usize::from(at.file)).filter(|_| at.is_known()) else {
+            return at;
+        };
+        let before: String = value.chars().take(character).collect();
+        let (line, column) = (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default());
+        let lines: Vec<&str> = source.text.lines().collect();
+        let first = (at.line - 1) as usize;
+        if line == 0 {
+            let rest: String = lines
+                .get(first)
+                .into_iter()
+                .flat_map(|line| line.chars())
+                .skip(at.column as usize - 1)
+                .collect();
+            // A value may itself begin with a quote: as it stands comes first.
+            for quote in [0, usize::from(rest.starts_with(['\'', '"']))] {
+                if rest.chars().skip(quote).take(character).eq(before.chars())
+                    && rest.chars().count() >= character + quote
+                {
+                    return at.right(character + quote);
+                }
+            }
+        }
+        // A block: its lines follow the `|`, or it begins right at the place.
+        for start in [first, first + 1] {
+            let same = value.lines().take(line + 1).enumerate().all(|(index, wanted)| {
+                lines.get(start + index).is_some_and(|found| found.trim_start() == wanted.trim_start())
+            });
+            let (Some(found), Some(wanted)) = (lines.get(start + line), value.lines().nth(line)) else {
+                continue;
+            };
+            if same {
+                let indent = found.chars().count() - wanted.chars().count().min(found.chars().count());
+                let at = Location { line: (start + line + 1) as u32, column: 1, ..at };
+                return at.right(indent + column.chars().count());
+            }
+        }
+        at
+    }
+
     /// Hides what stands at this place whenever its line is shown: somebody wrote a secret into the file.
     pub(crate) fn mask(&mut self, at: Location) {
         self.masked.push(at);
@@ -204,6 +247,25 @@ error: unknown upstream `ordrs`
    = did you mean `orders`?
 ";
         assert_eq!(report.to_string(), expected);
+    }
+
+    #[test]
+    fn a_place_inside_a_value_is_found_where_the_file_shows_the_value() {
+        let mut report = Report::default();
+        let text = "a: x == y\nb: 'x == y'\nc: 'it''s == y'\nd: |\n  x ==\n    y\ne: >\n  x ==\n  y\n";
+        report.add_source("routes.yaml", text);
+        let place = |line, column, value: &str, character| {
+            let at = report.inside(at(line, column), value, character);
+            (at.line, at.column)
+        };
+        assert_eq!(place(1, 4, "x == y", 5), (1, 9));
+        assert_eq!(place(2, 4, "x == y", 5), (2, 10));
+        assert_eq!(place(2, 4, "'x == y'", 5), (2, 9));
+        assert_eq!(place(3, 4, "it's == y", 8), (3, 4));
+        assert_eq!(place(4, 4, "x ==\n  y\n", 2), (5, 5));
+        assert_eq!(place(4, 4, "x ==\n  y\n", 7), (6, 5));
+        assert_eq!(place(7, 4, "x == y\n", 5), (7, 4));
+        assert_eq!(report.inside(Location::NOWHERE, "x", 0), Location::NOWHERE);
     }
 
     #[test]
