@@ -2,11 +2,14 @@
 //! checked where the filters are built.
 
 mod issuers;
+mod kafka;
 mod listeners;
 mod routes;
+mod topics;
 mod upstreams;
+mod ws_bridge;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::file::Config;
 use crate::located::{Located, Location};
@@ -21,6 +24,12 @@ pub(crate) struct Facts {
     pub(crate) issuers: Names,
     pub(crate) chains: Names,
     pub(crate) upstreams: Names,
+    pub(crate) kafka: Names,
+    /// Families of channels and remote procedures of the bridge.
+    pub(crate) families: Names,
+    pub(crate) procedures: Names,
+    /// Where the keys of `ws_bridge` stand, by their path: `limits.connections`; the section itself under ``.
+    bridge: HashMap<String, Location>,
     /// Where `listeners` stands.
     listeners_at: Option<Location>,
     /// Whether a file has a section that nobody knows: it may be any of the known ones, misspelt.
@@ -41,16 +50,29 @@ impl Facts {
                 "issuers" => &mut self.issuers,
                 "chains" => &mut self.chains,
                 "upstreams" => &mut self.upstreams,
-                "version" | "include" | "admin" | "process" | "routes" | "kafka" | "ws_bridge" => continue,
+                "kafka" => &mut self.kafka,
+                "ws_bridge" => {
+                    self.note_bridge(key, section);
+                    continue;
+                }
+                "version" | "include" | "admin" | "process" | "routes" => continue,
                 _ => {
                     self.unknown_section = true;
                     continue;
                 }
             };
-            for (name, _) in section.entries() {
-                if names.known.insert(name.value.clone()) {
-                    names.all.push(name.clone());
-                }
+            names.note(section);
+        }
+    }
+
+    fn note_bridge(&mut self, key: &Located<String>, section: &Node) {
+        self.bridge.insert(String::new(), key.at);
+        note_places("", section, &mut self.bridge);
+        for (key, part) in section.entries() {
+            match key.as_str() {
+                "channels" => self.families.note(part),
+                "rpc" => self.procedures.note(part),
+                _ => {}
             }
         }
     }
@@ -74,7 +96,24 @@ pub(crate) struct Names {
     known: HashSet<String>,
 }
 
+/// Notes where each key below `node` stands, by its path.
+fn note_places(above: &str, node: &Node, places: &mut HashMap<String, Location>) {
+    for (key, value) in node.entries() {
+        let path = if above.is_empty() { key.value.clone() } else { format!("{above}.{}", key.value) };
+        note_places(&path, value, places);
+        places.insert(path, key.at);
+    }
+}
+
 impl Names {
+    fn note(&mut self, section: &Node) {
+        for (name, _) in section.entries() {
+            if self.known.insert(name.value.clone()) {
+                self.all.push(name.clone());
+            }
+        }
+    }
+
     /// Reports a name that is not one of these.
     fn check(&self, what: &str, name: &Located<String>, report: &mut Report) {
         if self.known.contains(name.as_str()) {
@@ -84,10 +123,10 @@ impl Names {
         if let Some(near) = nearest(name, self.all.iter().map(|name| name.as_str())) {
             diagnostic.hint(format!("did you mean `{near}`?"));
         } else if self.all.is_empty() {
-            diagnostic.hint(format!("there are no `{what}s` in this configuration"));
+            diagnostic.hint(format!("there are no `{}` in this configuration", plural(what)));
         } else if self.all.len() <= 12 {
             let list: Vec<String> = self.all.iter().map(|name| format!("`{}`", name.value)).collect();
-            diagnostic.hint(format!("known {what}s: {}", list.join(", ")));
+            diagnostic.hint(format!("known {}: {}", plural(what), list.join(", ")));
         }
     }
 
@@ -109,14 +148,23 @@ fn article(what: &str) -> String {
     if what.starts_with(['i', 'u']) { format!("n {what}") } else { format!(" {what}") }
 }
 
+fn plural(what: &str) -> String {
+    what.strip_suffix('y').map_or_else(|| format!("{what}s"), |stem| format!("{stem}ies"))
+}
+
 /// Checks a merged configuration.
 pub(crate) fn check(config: &Config, facts: &Facts, report: &mut Report) {
     facts.listeners.check_letters("listener", report);
     facts.issuers.check_letters("issuer", report);
     facts.chains.check_letters("chain", report);
     facts.upstreams.check_letters("upstream", report);
+    facts.kafka.check_letters("Kafka cluster", report);
+    facts.families.check_letters("channel family", report);
+    facts.procedures.check_letters("remote procedure", report);
     listeners::check(config, facts, report);
     issuers::check(config, facts, report);
     upstreams::check(config, facts, report);
+    kafka::check(config, facts, report);
+    ws_bridge::check(config, facts, report);
     routes::check(config, facts, report);
 }

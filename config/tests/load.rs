@@ -148,6 +148,40 @@ fn carriage_returns_and_a_byte_order_mark_do_no_harm() {
     assert_eq!(good(&text).config.routes.len(), good(WHOLE).config.routes.len());
 }
 
+/// The smallest numbers, the only cluster taken without being named, and a family that is fed by its bare name.
+#[test]
+fn a_bridge_is_read_and_a_family_that_nothing_feeds_is_only_warned_of() {
+    let text = r#"
+version: 1
+listeners: { public: { address: 0.0.0.0:8080 } }
+issuers: { main: { issuer: a, audiences: [p], jwks: { file: a } } }
+kafka:
+  main:
+    brokers: ["kafka-1.internal:9092", "[::1]:9092"]
+    settings: { security.protocol: SASL_SSL, sasl.username: edge }
+    secrets: { sasl.password: "${SHARED_SECRET}" }
+ws_bridge:
+  issuers: [main]
+  socket: run/ws-bridge.sock
+  connection: { ping: 1s, expiry_grace: 0s, max_age: 0s }
+  limits: { connections: 1, catch_up_records: 0 }
+  sources:
+    - { topics: ["batches.*", other_topic], channel: "batch:{$.id}", dead_letter: dead-batches }
+    - { kafka: main, topics: ["*"], channel: all }
+  channels:
+    all: { visible_to: "true", replay: { events: 1, bytes: 1B, window: 1s } }
+    batch: { visible_to: "true", token: true, join: "batch:{claims.sub}", publish: { topic: x, allow: "true" } }
+    room: { visible_to: "true", presence: true }
+    quiet: { visible_to: "true" }
+  rpc:
+    start: { topic: starts, allow: "true" }
+"#;
+    let (loaded, report) = read(text).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(loaded.config.ws_bridge.as_ref().unwrap().sources.len(), 2);
+    let warnings: Vec<_> = report.warnings().map(|warning| warning.message.as_str()).collect();
+    assert_eq!(warnings, ["no source feeds the family `quiet`"]);
+}
+
 #[test]
 fn ten_thousand_routes_are_read() {
     let mut text = String::from(
