@@ -3,6 +3,7 @@
 # Debian packages with apt-get (as root or with sudo), Python packages into target/venv, cargo tools into target/tools.
 #   scripts/setup.sh build    what `make demo` needs
 #   scripts/setup.sh test     what `make test` needs
+#   scripts/setup.sh realtime what tests/realtime needs: Java and Maven for Kafka, Node, Chromium, kcat
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -89,6 +90,21 @@ venv() {
     echo "set-up: $("$python" -c 'import httpx; print("httpx", httpx.__version__)')"
 }
 
+# The SDK and what it is driven with, as package-lock.json has them, checksums included.
+stories() {
+    local folder=tests/realtime
+    if ! cmp -s "$folder/package-lock.json" "$folder/node_modules/installed.json"; then
+        (cd "$folder" && npm ci --silent) || fail "npm could not install what $folder/package.json names"
+        cp "$folder/package-lock.json" "$folder/node_modules/installed.json"
+    fi
+    echo "set-up: centrifuge $(node -p "require('./$folder/node_modules/centrifuge/package.json').version")"
+}
+
+# Whatever Chromium there is; some systems have it under another name, and where only a snap is offered that does not do.
+browser() {
+    command -v chromium >/dev/null || command -v google-chrome >/dev/null || packages chromium
+}
+
 mode=${1:-build}
 rust
 # Pingora's zlib and zstd, aws-lc and mimalloc are C.
@@ -96,7 +112,22 @@ need cc gcc
 need make make
 need cmake cmake
 [ "$mode" = build ] && exit 0
-[ "$mode" = test ] || fail "unknown mode $mode; it is build or test"
+case "$mode" in
+test) ;;
+realtime)
+    need java default-jre-headless
+    need mvn maven
+    need node nodejs
+    need npm npm
+    need kcat kcat
+    browser
+    venv
+    stories
+    deploy/kafka/kafka.sh install
+    exit 0
+    ;;
+*) fail "unknown mode $mode; it is build, test or realtime" ;;
+esac
 
 component fmt rustfmt
 component clippy clippy

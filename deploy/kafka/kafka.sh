@@ -92,9 +92,11 @@ start() {
     if [ -n "$port" ] && [ "127.0.0.1:$port" != "$(cat "$FOLDER/address")" ]; then
         fail "the broker in $FOLDER was made for $(cat "$FOLDER/address") and keeps it"
     fi
+    # Here and now, so that what an earlier run wrote is not taken for this one's.
+    : >"$FOLDER/broker.log"
     # A session of its own: it outlives the script, and a terminal's Ctrl-C is not for it.
     setsid "${JAVA[@]}" -Xmx512m -Dlog4j2.configurationFile="$HERE/log4j2.properties" -cp "$LIBS/*" \
-        kafka.Kafka "$FOLDER/server.properties" </dev/null >"$FOLDER/broker.log" 2>&1 &
+        kafka.Kafka "$FOLDER/server.properties" </dev/null >>"$FOLDER/broker.log" 2>&1 &
     echo $! >"$FOLDER/pid"
     local deadline=$((SECONDS + PATIENCE_SECONDS))
     until grep -q 'Kafka Server started' "$FOLDER/broker.log"; do
