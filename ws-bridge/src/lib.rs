@@ -7,4 +7,5 @@
 pub mod event;
 pub mod hello;
 pub mod record;
+pub mod server;
 pub mod websocket;

@@ -1,0 +1,76 @@
+//! What the server needs of the bridge behind it.
+
+use std::borrow::Cow;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures::Stream;
+use http::StatusCode;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use crate::hello::Hello;
+
+/// The bridge, as far as its HTTP side knows it.
+pub trait Service: Send + Sync + 'static {
+    /// A client wants a WebSocket; its handshake was checked.
+    ///
+    /// # Errors
+    /// A refusal that the client gets instead, such as one connection too many.
+    fn websocket(&self, hello: Hello) -> Result<Carry, Refusal>;
+
+    /// A client wants server-sent events. They end when the stream does, or it is dropped when the client goes.
+    ///
+    /// # Errors
+    /// A refusal that the client gets instead.
+    fn events(&self, request: EventsRequest) -> Result<EventStream, Refusal>;
+
+    /// Whether the process works, and what there is to say about it.
+    fn healthy(&self) -> (bool, Value);
+
+    /// Whether clients should be sent here, and what there is to say about it.
+    fn ready(&self) -> (bool, Value);
+
+    /// Metrics in Prometheus' text format.
+    fn metrics(&self) -> String;
+}
+
+/// Takes a connection over when the answer to its handshake is written: the stream, and what the client sent behind the
+/// handshake already. Returns at once; what it holds is dropped with it if the connection ends before.
+pub type Carry = Box<dyn FnOnce(UnixStream, Bytes) + Send>;
+
+/// Blocks of server-sent events, see [`event_block`](super::event_block).
+pub type EventStream = Pin<Box<dyn Stream<Item = Bytes> + Send>>;
+
+/// A client's wish for server-sent events.
+pub struct EventsRequest {
+    /// Who is there.
+    pub hello: Hello,
+    /// The channels it names, each once, in its order; none is possible.
+    pub channels: Vec<String>,
+    /// Where it was, if it was here before.
+    pub last_event_id: Option<String>,
+}
+
+/// Why a client gets a problem document (RFC 9457) and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The status.
+    pub status: StatusCode,
+    /// The last part of the problem's `type`, such as `too-many-requests`.
+    pub code: &'static str,
+    /// What went wrong in this case, for the client.
+    pub detail: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
+        Refusal { status, code, detail: detail.into() }
+    }
+
+    /// 400.
+    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Refusal::new(StatusCode::BAD_REQUEST, "bad-request", detail)
+    }
+}
