@@ -6,19 +6,18 @@
 
 import { once } from 'node:events';
 import http from 'node:http';
-import net from 'node:net';
 
 import { Centrifuge } from 'centrifuge';
 import WebSocket from 'ws';
 
 import { Inbox } from './client.mjs';
 import { Producer, url } from './platform.mjs';
+import { passUpgrades } from './upgrades.mjs';
 
 const KEY = 'test-api-key';
 const PORT = 8000;
 const BODY_BYTES_MAX = 64 * 1024;
 
-const edge = new URL(url);
 const producer = new Producer();
 const witness = new Centrifuge(url, { websocket: WebSocket });
 const seen = new Map();
@@ -63,23 +62,7 @@ const server = http.createServer(async (request, response) => {
   }
 });
 
-// The request's head is told again as it came; all that follows are bytes.
-server.on('upgrade', (request, near, first) => {
-  const far = net.connect(Number(edge.port), edge.hostname);
-  let head = `${request.method} ${request.url} HTTP/1.1\r\n`;
-  for (let at = 0; at < request.rawHeaders.length; at += 2) {
-    head += `${request.rawHeaders[at]}: ${request.rawHeaders[at + 1]}\r\n`;
-  }
-  far.write(`${head}\r\n`);
-  far.write(first);
-  near.pipe(far);
-  far.pipe(near);
-  for (const [socket, other] of [[near, far], [far, near]]) {
-    socket.on('error', () => other.destroy());
-    socket.on('close', () => other.destroy());
-  }
-});
-
+passUpgrades(server, url);
 server.listen(PORT, '127.0.0.1');
 await once(server, 'listening');
 console.log(`the shim listens on 127.0.0.1:${PORT}`);
