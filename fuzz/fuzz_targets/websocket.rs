@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 const MESSAGE_BYTES_MAX: usize = 1024;
 
-/// The first byte says into how many pieces the others are cut.
+// The first byte says into how many pieces the others are cut.
 fuzz_target!(|bytes: &[u8]| {
     let Some((&piece, bytes)) = bytes.split_first() else { return };
     let whole = read(Reader::new(b""), vec![bytes.to_vec()]);
