@@ -6,6 +6,7 @@
 
 pub mod event;
 pub mod hello;
+pub mod mapping;
 pub mod record;
 pub mod server;
 pub mod websocket;
