@@ -60,15 +60,18 @@ pub(crate) struct Line<'a> {
     /// Tries at upstreams after the first.
     #[serde(skip_serializing_if = "is_zero")]
     pub(crate) retries: u32,
-    /// Bytes of the request's body.
+    /// Bytes of the request's body; of a tunnel, those from the client.
     pub(crate) received_bytes: u64,
-    /// Bytes of the response's body.
+    /// Bytes of the response's body; of a tunnel, those to the client.
     pub(crate) sent_bytes: u64,
     /// From the complete head to the end, in milliseconds.
     pub(crate) took_ms: f64,
     /// From the complete head to the upstream's response head, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) upstream_ms: Option<f64>,
+    /// How a tunnel ended: `client`, `upstream`, `idle`, `age`, `drain` or `error`. Absent for all that was none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tunnel: Option<&'a str>,
     /// Why the exchange failed, for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<&'a str>,

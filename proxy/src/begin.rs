@@ -21,6 +21,7 @@ use crate::managed;
 use crate::path;
 use crate::state::State;
 use crate::trace::Trace;
+use crate::tunnel::{self, Asked};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
@@ -30,6 +31,8 @@ const X_REQUEST_ID: &str = "x-request-id";
 pub(crate) struct Target {
     /// Whether the path has encoded slashes; the route decides whether it may.
     pub(crate) encoded_slashes: bool,
+    /// Whether the request asks for a WebSocket.
+    pub(crate) asked: Asked,
 }
 
 /// Accepts a request's head, or refuses it. The exchange has begun in both cases: the refusal has an id too.
@@ -69,23 +72,25 @@ fn clean(head: &mut RequestHeader, conn: &Conn, managed: &managed::Managed) -> R
         };
         head::check_parsed(head, &limits).map_err(|error| Reply::problem(error.kind(), error.detail()))?;
     }
+    // Both fields that say it are gone after this.
+    let asked = tunnel::asked(head);
     managed.strip(head, conn.peer_trusted);
     managed.strip_hop_by_hop(head, false).map_err(|error| Reply::problem(error.kind(), error.to_string()))?;
-    origin_form(head)
+    origin_form(head).map(|encoded_slashes| Target { encoded_slashes, asked })
 }
 
 /// Leaves the canonical path and the query as the target. An absolute form has the same authority as Host: the head
-/// was checked for that.
-fn origin_form(head: &mut RequestHeader) -> Result<Target, Reply> {
+/// was checked for that. The answer is whether the path has encoded slashes.
+fn origin_form(head: &mut RequestHeader) -> Result<bool, Reply> {
     let raw = head.uri.path();
     if raw == "*" {
-        return Ok(Target { encoded_slashes: false });
+        return Ok(false);
     }
     let canonical = path::canonical(raw).map_err(|error| Reply::problem(error.kind(), error.detail()))?;
     let encoded_slashes = canonical.encoded_slashes;
     let absolute = head.version != Version::HTTP_2 && head.uri.authority().is_some();
     if let (Cow::Borrowed(_), false) = (&canonical.path, absolute) {
-        return Ok(Target { encoded_slashes });
+        return Ok(encoded_slashes);
     }
     let target = match head.uri.query() {
         Some(query) => format!("{}?{query}", canonical.path),
@@ -99,7 +104,7 @@ fn origin_form(head: &mut RequestHeader) -> Result<Target, Reply> {
         (parts.scheme, parts.authority) = (None, None);
     }
     head.set_uri(Uri::from_parts(parts).map_err(|_| malformed())?);
-    Ok(Target { encoded_slashes })
+    Ok(encoded_slashes)
 }
 
 /// The host asked for, without port, in lower case: borrowed unless the client wrote capitals.

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::listener::Conn;
 use crate::plan::{Plan, Route};
+use crate::sidecar::Seat;
 use crate::trace::Trace;
 use crate::upstream::{Pace, Picked, Upstream};
 
@@ -48,6 +49,8 @@ pub(crate) struct Begun {
 pub(crate) struct Outbound {
     pub(crate) upstream: Option<Arc<Upstream>>,
     pub(crate) picked: Option<Picked>,
+    /// The bridge, where the route leads to it instead of to an upstream.
+    pub(crate) bridge: Option<Arc<Seat>>,
     /// Targets that were tried.
     pub(crate) tried: SmallVec<[std::net::SocketAddr; 3]>,
     /// Tries after the first.
@@ -82,7 +85,7 @@ pub(crate) struct Body {
 }
 
 /// Counts the exchange as under way while it lives.
-struct InFlight(IntGauge);
+pub(crate) struct InFlight(IntGauge);
 
 impl Begun {
     pub(crate) fn new(
@@ -99,6 +102,11 @@ impl Begun {
     /// The route that was chosen.
     pub(crate) fn route(&self) -> Option<&Route> {
         self.plan.routes.get(self.route?)
+    }
+
+    /// What outlives the exchange where it becomes a tunnel. The plan does not.
+    pub(crate) fn into_parts(self) -> (Arc<Conn>, Facts, Trace, InFlight) {
+        (self.conn, self.facts, self.trace, self._in_flight)
     }
 
     /// The chain together with what a filter may change, borrowed apart.

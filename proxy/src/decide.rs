@@ -83,6 +83,15 @@ fn act(head: &mut RequestHeader, begun: &mut Begun, outbound: &mut Outbound) -> 
     match &route.action {
         Action::Upstream(upstream) => outbound.upstream = Some(upstream.clone()),
         Action::Split(split) => outbound.upstream = split.choose().cloned(),
+        Action::Bridge => match &begun.plan.bridge {
+            Some(seat) => outbound.bridge = Some(seat.clone()),
+            None => {
+                return Some(Reply::problem(
+                    ProblemKind::Unavailable,
+                    "the service behind this path is not running",
+                ));
+            }
+        },
         Action::Redirect(redirect) => return Some(redirect.reply(&Exchange::new(head, &mut begun.facts))),
         Action::Respond(reply) => return Some(reply.clone()),
     }

@@ -19,6 +19,7 @@ use crate::begin::begin;
 use crate::ctx::{Begun, Ctx};
 use crate::decide::decide;
 use crate::state::State;
+use crate::tunnel::{self, Asked, Opening};
 use crate::upstream::{Observation, Pace};
 use crate::{body, end, fault, forward, reply};
 
@@ -42,16 +43,23 @@ impl ProxyHttp for EdgeProxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         let (begun, accepted) = begin(session, &self.state);
         ctx.begun = begun;
+        let mut asked = Asked::Nothing;
         let answer = match (accepted, &mut ctx.begun) {
             (Ok(target), Some(begun)) => {
+                asked = target.asked;
                 decide(session.req_header_mut(), begun, &target, &mut ctx.outbound).await
             }
             (Err(refusal), _) => Some(refusal),
             (Ok(_), None) => None,
         };
-        match answer {
-            Some(answer) => reply::send(session, ctx, answer).await.map(|()| true),
-            None => {
+        let opening = match answer {
+            Some(answer) => Opening::Refused(answer),
+            None => tunnel::open(session, ctx, &self.state, asked).await?,
+        };
+        match opening {
+            Opening::Refused(answer) => reply::send(session, ctx, answer).await.map(|()| true),
+            Opening::Done => Ok(true),
+            Opening::Ordinary => {
                 body::prepare_request(session, ctx).await?;
                 Ok(false)
             }
@@ -73,7 +81,9 @@ impl ProxyHttp for EdgeProxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         let route = ctx.begun.as_ref().and_then(Begun::route);
-        ctx.outbound.pace = route.map(|route| Pace::new(digest, &route.timeouts));
+        // A stream of the bridge may last and pause as long as it likes.
+        let limited = route.filter(|_| ctx.outbound.bridge.is_none());
+        ctx.outbound.pace = limited.map(|route| Pace::new(digest, &route.timeouts));
         Ok(())
     }
 

@@ -15,7 +15,9 @@ use crate::ctx::{Begun, Ctx};
 use crate::fault;
 use crate::listener::Conn;
 use crate::reply;
+use crate::sidecar;
 use crate::state::State;
+use crate::tunnel::Record;
 
 /// Ends an exchange. Runs once for each, whether it was answered, broken or refused.
 pub(crate) fn end(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx, state: &State) {
@@ -42,7 +44,8 @@ pub(crate) fn end(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx, s
     ctx.outbound.pace = None;
 }
 
-fn count_upstream(ctx: &Ctx, error: Option<&Error>, state: &State) {
+/// Counts how it went with the upstream, retries included.
+pub(crate) fn count_upstream(ctx: &Ctx, error: Option<&Error>, state: &State) {
     let Some(upstream) = &ctx.outbound.upstream else { return };
     let outcome = match (ctx.outbound.responded, error) {
         _ if ctx.outbound.picked.is_none() => "unavailable",
@@ -85,15 +88,57 @@ fn log(
         subject: begun.facts.identity.as_ref().map(|identity| &*identity.subject),
         status: status.map(|status| status.as_u16()),
         problem: ctx.problem.map(|problem| problem.slug()),
-        upstream: ctx.outbound.upstream.as_ref().map(|upstream| &**upstream.name()),
+        upstream: match &ctx.outbound.bridge {
+            Some(_) => Some(sidecar::NAME),
+            None => ctx.outbound.upstream.as_ref().map(|upstream| &**upstream.name()),
+        },
         target: ctx.outbound.picked.as_ref().map(|picked| picked.address()),
         retries: ctx.outbound.retries,
         received_bytes: ctx.request_body.bytes,
         sent_bytes: ctx.response_body.bytes,
         took_ms: millis(took),
-        upstream_ms: ctx.outbound.responded.map(|at| millis(since(begun, at))),
+        upstream_ms: upstream_ms(ctx),
+        tunnel: None,
         error: ctx.error.as_deref().or(reason.as_deref()),
     });
+}
+
+/// The end of a tunnel, which [`end`] never sees: the exchange that opened it was over for Pingora long before.
+pub(crate) fn tunnel(record: &Record, took: Duration) {
+    let state = &record.state;
+    if !state.access_log.is_on() {
+        return;
+    }
+    state.access_log.write(&Line {
+        time: seconds(record.facts.started_at),
+        request_id: record.facts.request_id.to_str().unwrap_or_default(),
+        trace_id: record.trace.id(),
+        listener: &record.listener.name,
+        client: record.facts.client,
+        method: record.head.method.as_str(),
+        host: &begin::host(&record.head),
+        path: record.head.uri.path(),
+        protocol: protocol(record.head.version),
+        route: record.facts.route.as_ref().map(|route| &*route.name),
+        subject: record.facts.identity.as_ref().map(|identity| &*identity.subject),
+        status: Some(StatusCode::SWITCHING_PROTOCOLS.as_u16()),
+        problem: None,
+        upstream: record.destination(),
+        target: record.picked.as_ref().map(|picked| picked.address()),
+        retries: record.retries,
+        received_bytes: record.ended.received_bytes,
+        sent_bytes: record.ended.sent_bytes,
+        took_ms: millis(took),
+        upstream_ms: record.upstream_ms,
+        tunnel: Some(record.ended.reason.as_str()),
+        error: record.ended.error.as_deref(),
+    });
+}
+
+/// From the complete head to the upstream's, in milliseconds.
+pub(crate) fn upstream_ms(ctx: &Ctx) -> Option<f64> {
+    let begun = ctx.begun.as_ref()?;
+    ctx.outbound.responded.map(|at| millis(since(begun, at)))
 }
 
 /// A request whose head was refused before it became an exchange.
@@ -128,6 +173,7 @@ pub(crate) fn refused_head(state: &State, conn: &Conn, reply: &Reply, request_id
         sent_bytes,
         took_ms: 0.0,
         upstream_ms: None,
+        tunnel: None,
         error: problem.map(|problem| &*problem.detail),
     });
 }

@@ -15,6 +15,7 @@ use sallyport_filters::{Exchange, Fault, ProblemKind};
 use crate::ctx::{Begun, Ctx};
 use crate::fault;
 use crate::reply;
+use crate::sidecar;
 use crate::trace::{TRACEPARENT, TRACESTATE};
 use crate::upstream::Observation;
 
@@ -28,6 +29,9 @@ const HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-connection", "te", "upgrade"
 /// Picks a target for this try.
 pub(crate) fn pick(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
+    if let (Some(route), Some(seat)) = (ctx.begun.as_ref().and_then(Begun::route), &ctx.outbound.bridge) {
+        return seat.peer(&route.timeouts);
+    }
     let (Some(begun), Some(upstream)) = (&ctx.begun, ctx.outbound.upstream.clone()) else {
         return fail(ctx, Fault::new(ProblemKind::Internal, "no upstream was chosen"));
     };
@@ -67,6 +71,9 @@ pub(crate) fn shape(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
     let mut x = Exchange::new(session.req_header_mut(), facts);
     if let Err(fault) = chain.on_upstream_request(&mut x, head) {
         return fail(ctx, fault);
+    }
+    if ctx.outbound.bridge.is_some() {
+        sidecar::introduce(head, &begun.facts)?;
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ mod decide;
 pub mod route;
 mod forward;
 pub mod upstream;
+mod tunnel;
+pub mod sidecar;
 mod body;
 mod fault;
 mod reply;

@@ -25,6 +25,9 @@ const NEVER: &[&str] = &[
     "x-rewrite-url",
 ];
 
+/// What the edge tells the bridge of the client: see `sidecar.rs`.
+const FOR_THE_BRIDGE: &[&str] = &["sallyport-claims", "sallyport-client"];
+
 /// What proxies say of the client. Only a trusted peer may; beside these, all that starts with `x-forwarded-`.
 const FROM_PROXIES: &[&str] = &[
     "cf-connecting-ip",
@@ -147,7 +150,9 @@ impl Managed {
     pub fn new(names: impl IntoIterator<Item = HeaderName>) -> Self {
         let names: Vec<HeaderName> = names.into_iter().filter(|name| !FRAMING.contains(name)).collect();
         Managed {
-            always: NameSet::new(names.iter().map(HeaderName::as_str).chain(NEVER.iter().copied())),
+            always: NameSet::new(
+                names.iter().map(HeaderName::as_str).chain(NEVER.iter().chain(FOR_THE_BRIDGE).copied()),
+            ),
             from_proxies: NameSet::new(FROM_PROXIES.iter().copied()),
             end_to_end: NameSet::new(END_TO_END.iter().copied()),
         }

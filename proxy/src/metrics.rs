@@ -11,6 +11,8 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::sidecar::{Ended, Reason};
+
 /// Routes beyond this many share the label `_other`, so that a configuration with 10,000 routes does not make
 /// 200,000 time series.
 const ROUTE_LABELS_MAX: usize = 1_000;
@@ -24,6 +26,9 @@ pub(crate) struct Metrics {
     latency: HistogramVec,
     received: IntCounterVec,
     sent: IntCounterVec,
+    tunnels_open: IntGaugeVec,
+    tunnels: IntCounterVec,
+    tunnel_bytes: IntCounterVec,
     pub(crate) in_flight: IntGauge,
     pub(crate) problems: IntCounterVec,
     pub(crate) decisions: IntCounterVec,
@@ -45,6 +50,24 @@ pub(crate) struct RouteMetrics {
     latency: Histogram,
     received: IntCounter,
     sent: IntCounter,
+    tunnels: Option<TunnelMetrics>,
+}
+
+/// What a route that carries WebSockets has beside.
+struct TunnelMetrics {
+    open: IntGauge,
+    ended: [IntCounter; Reason::ALL.len()],
+    received: IntCounter,
+    sent: IntCounter,
+}
+
+/// Counts a tunnel as open while it lives.
+pub(crate) struct OpenTunnel(IntGauge);
+
+impl Drop for OpenTunnel {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Metrics {
@@ -65,6 +88,17 @@ impl Metrics {
             )?,
             received: family.counters("request_body_bytes_total", "Bytes of request bodies.", &["route"])?,
             sent: family.counters("response_body_bytes_total", "Bytes of response bodies.", &["route"])?,
+            tunnels_open: family.gauges("tunnels", "Open WebSocket tunnels.", &["route"])?,
+            tunnels: family.counters(
+                "tunnels_total",
+                "WebSocket tunnels that have ended, by how: client, upstream, idle, age, drain or error.",
+                &["route", "ended"],
+            )?,
+            tunnel_bytes: family.counters(
+                "tunnel_bytes_total",
+                "Bytes of WebSocket tunnels that have ended: received from clients, sent to clients.",
+                &["route", "direction"],
+            )?,
             in_flight: family.gauge("requests_in_flight", "Exchanges under way.")?,
             problems: family.counters(
                 "problems_total",
@@ -124,14 +158,20 @@ impl Metrics {
         Ok(Arc::new(metrics))
     }
 
-    /// The metrics of a route. `index` is its place in the plan.
-    pub(crate) fn route(&self, index: usize, name: &str) -> RouteMetrics {
+    /// The metrics of a route. `index` is its place in the plan, `tunnels` whether it may carry WebSockets.
+    pub(crate) fn route(&self, index: usize, name: &str, tunnels: bool) -> RouteMetrics {
         let label = if index < ROUTE_LABELS_MAX { name } else { "_other" };
         RouteMetrics {
             requests: CLASSES.map(|class| self.requests.with_label_values(&[label, class])),
             latency: self.latency.with_label_values(&[label]),
             received: self.received.with_label_values(&[label]),
             sent: self.sent.with_label_values(&[label]),
+            tunnels: tunnels.then(|| TunnelMetrics {
+                open: self.tunnels_open.with_label_values(&[label]),
+                ended: Reason::ALL.map(|reason| self.tunnels.with_label_values(&[label, reason.as_str()])),
+                received: self.tunnel_bytes.with_label_values(&[label, "received"]),
+                sent: self.tunnel_bytes.with_label_values(&[label, "sent"]),
+            }),
         }
     }
 
@@ -144,6 +184,13 @@ impl Metrics {
             let _ = family.remove_label_values(&[name]);
         }
         let _ = self.latency.remove_label_values(&[name]);
+        let _ = self.tunnels_open.remove_label_values(&[name]);
+        for reason in Reason::ALL {
+            let _ = self.tunnels.remove_label_values(&[name, reason.as_str()]);
+        }
+        for direction in ["received", "sent"] {
+            let _ = self.tunnel_bytes.remove_label_values(&[name, direction]);
+        }
     }
 
     /// The exposition in Prometheus' text format.
@@ -167,6 +214,31 @@ impl RouteMetrics {
         if sent > 0 {
             self.sent.inc_by(sent);
         }
+    }
+}
+
+impl RouteMetrics {
+    /// Counts an exchange that has become a tunnel; the time is that of the opening.
+    pub(crate) fn opened(&self, took: Duration) {
+        self.observe(Some(101), took, 0, 0);
+    }
+
+    /// A tunnel that begins.
+    pub(crate) fn tunnel(&self) -> Option<OpenTunnel> {
+        let open = &self.tunnels.as_ref()?.open;
+        open.inc();
+        Some(OpenTunnel(open.clone()))
+    }
+
+    /// Counts a tunnel that has ended.
+    pub(crate) fn tunnel_ended(&self, ended: &Ended) {
+        let Some(tunnels) = &self.tunnels else { return };
+        let words = Reason::ALL.iter().zip(&tunnels.ended);
+        for (_, counter) in words.filter(|(reason, _)| **reason == ended.reason) {
+            counter.inc();
+        }
+        tunnels.received.inc_by(ended.received_bytes);
+        tunnels.sent.inc_by(ended.sent_bytes);
     }
 }
 

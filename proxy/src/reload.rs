@@ -77,8 +77,12 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
     let built = tokio::task::spawn_blocking(move || {
         let state = &of_build.service.state;
         let before = state.plan.load_full();
-        let with =
-            Surroundings { registry: &of_build.registry, metrics: &state.metrics, before: Some(&before) };
+        let with = Surroundings {
+            registry: &of_build.registry,
+            metrics: &state.metrics,
+            before: Some(&before),
+            bridge: of_build.bridge.as_ref(),
+        };
         build(&of_build.path, &with)
     });
     let plan =

@@ -25,6 +25,7 @@ use crate::listener::{Bound, Drain, ListenerPlan, Service};
 use crate::metrics::Metrics;
 use crate::plan::{Plan, Surroundings};
 use crate::reload::{self, ReloadError};
+use crate::sidecar::Seat;
 use crate::state::State;
 use crate::watch as files;
 
@@ -40,6 +41,7 @@ const CUT: Duration = Duration::from_secs(1);
 /// An edge that is not running yet: the filters it knows.
 pub struct Edge {
     registry: Registry,
+    bridge: Option<Seat>,
 }
 
 /// A running edge. Dropping it leaves it running until its runtime ends; [`Running::stop`] ends it well.
@@ -51,6 +53,7 @@ pub struct Running {
 /// What the tasks of a running edge share.
 pub(crate) struct Inner {
     pub(crate) registry: Registry,
+    pub(crate) bridge: Option<Seat>,
     pub(crate) path: PathBuf,
     pub(crate) service: Service,
     pub(crate) keys: Keys,
@@ -93,7 +96,14 @@ pub enum StartError {
 impl Edge {
     /// An edge that knows these filters.
     pub fn new(registry: Registry) -> Self {
-        Edge { registry }
+        Edge { registry, bridge: None }
+    }
+
+    /// With a bridge that runs in this process: routes with `sidecar: ws-bridge` lead to it, unless `ws_bridge.socket`
+    /// names another process.
+    pub fn bridge(mut self, seat: Seat) -> Self {
+        self.bridge = Some(seat);
+        self
     }
 
     /// Starts the edge of this configuration file, on the Tokio runtime this is called in.
@@ -102,7 +112,12 @@ impl Edge {
     /// The configuration is refused, or something it names cannot be had.
     pub async fn start(self, path: &Path) -> Result<Running, StartError> {
         let metrics = Metrics::new()?;
-        let with = Surroundings { registry: &self.registry, metrics: &metrics, before: None };
+        let with = Surroundings {
+            registry: &self.registry,
+            metrics: &metrics,
+            before: None,
+            bridge: self.bridge.as_ref(),
+        };
         let plan = reload::build(path, &with).map_err(StartError::Config)?;
         let process = plan.loaded.config.process.clone();
         let access_log = AccessLog::open(&process.access_log, &plan.loaded.base, metrics.log_dropped.clone())
@@ -115,6 +130,7 @@ impl Edge {
         let (alive, ended) = mpsc::channel(1);
         let inner = Arc::new(Inner {
             registry: self.registry,
+            bridge: self.bridge,
             path: path.to_owned(),
             service: Service { proxy: Arc::new(proxy(&state)), state },
             keys,

@@ -18,6 +18,7 @@ pub mod origin_h2;
 pub mod response;
 pub mod tokens;
 pub mod wait;
+pub mod websocket;
 pub mod wire;
 
 pub use answer::{Answer, Feed, Signal};
@@ -30,3 +31,4 @@ pub use origin::{Origin, Received};
 pub use origin_h2::H2Origin;
 pub use response::Response;
 pub use tokens::{TokenDraft, Tokens};
+pub use websocket::{Upgrade, WebSocketClient, WebSocketOrigin};

@@ -160,6 +160,7 @@ fn chosen(plan: &Plan, index: usize, params: &[(u16, u16)], mut explanation: Exp
             });
             format!("split: {}", shares.collect::<Vec<_>>().join(", "))
         }
+        Action::Bridge => "sidecar ws-bridge".to_owned(),
         Action::Redirect(_) => {
             let written = plan.loaded.config.routes.get(index).and_then(|route| route.redirect.as_ref());
             written.map_or_else(String::new, |written| {

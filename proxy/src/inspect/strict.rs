@@ -66,7 +66,7 @@ fn issuers(plan: &Plan, report: &mut Report) {
 fn judge_route(settings: &Route, filters: &[&str], report: &mut Report) {
     let at = settings.matches.at;
     let name = crate::plan::route_name(settings);
-    let forwards = settings.upstream.is_some() || settings.split.is_some();
+    let forwards = settings.upstream.is_some() || settings.split.is_some() || settings.sidecar.is_some();
     if forwards && !filters.contains(&"rate_limit") {
         report
             .warning(at, format!("route `{name}` has no rate limit"))
@@ -76,6 +76,16 @@ fn judge_route(settings: &Route, filters: &[&str], report: &mut Report) {
         report
             .warning(at, format!("route `{name}` sets no security headers"))
             .hint("add `security_headers: { preset: api }` (or `web`) to one of its chains");
+    }
+    let every =
+        |life: sallyport_config::route::WebSocketLife| life.origins.iter().any(|origin| origin.value == "*");
+    if settings.web_socket().is_some_and(every) {
+        report
+            .warning(
+                at,
+                format!("every web page may open a WebSocket on route `{name}`, with the user's cookies"),
+            )
+            .hint("list the origins of your pages in `websocket.origins` instead of `*`");
     }
     if settings.body_limit.is_some_and(|limit| limit.0 > BODY_BYTES_LARGE) {
         report.warning(at, format!("route `{name}` takes bodies of more than 1GiB"));

@@ -26,6 +26,7 @@ use super::{Conn, ListenerPlan, http1};
 use crate::client_address::is_trusted;
 use crate::edge::EdgeProxy;
 use crate::state::State;
+use crate::tunnel::Tunnel;
 
 /// How long the loop rests when the process has no file descriptors left, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -131,30 +132,42 @@ fn spawn(
 ) {
     let (service, drain) = (service.clone(), drain.clone());
     tokio::spawn(async move {
-        let _place = place;
         let peer_trusted = is_trusted(peer.ip(), &listener.trusted);
-        let conn = Arc::new(Conn { listener, peer, peer_trusted });
-        let mut kill = drain.kill;
-        tokio::select! {
+        let conn = Arc::new(Conn::new(listener, peer, peer_trusted));
+        let mut kill = drain.kill.clone();
+        let tunnel = tokio::select! {
             biased;
-            () = serve(tcp, conn, &service, drain.stop) => {}
-            _ = kill.wait_for(|kill| *kill) => {}
-        }
-        drop(drain.alive);
+            tunnel = serve(tcp, conn, &service, &drain) => tunnel,
+            _ = kill.wait_for(|kill| *kill) => None,
+        };
+        let Some(tunnel) = tunnel else { return };
+        // A task of its own: this one has room for all that a connection can be.
+        tokio::spawn(async move {
+            let _held = (place, drain.alive);
+            tokio::select! {
+                biased;
+                () = tunnel => {}
+                _ = kill.wait_for(|kill| *kill) => {}
+            }
+        });
     });
 }
 
-async fn serve(tcp: TcpStream, conn: Arc<Conn>, service: &Service, stop: watch::Receiver<bool>) {
+/// The answer is what the connection becomes, if it does not end.
+async fn serve(tcp: TcpStream, conn: Arc<Conn>, service: &Service, drain: &Drain) -> Option<Tunnel> {
     let listener = conn.listener.clone();
     let h2c = listener.h2c && listener.tls.is_none() && speaks_h2(&tcp, *listener.limits.head_timeout).await;
-    let Some(stream) = described(tcp, &conn) else { return };
+    let stream = described(tcp, &conn)?;
     let Some(tls) = &listener.tls else {
-        return speak(Box::new(ClientStream::new(stream)), h2c, &conn, service, stop).await;
+        return speak(Box::new(ClientStream::new(stream)), h2c, &conn, service, drain).await;
     };
     // Boxed: the state of a handshake is large, and the task would keep room for it as long as the connection lives.
     match Box::pin(handshake(tls, stream, *listener.limits.handshake_timeout)).await {
-        Some((stream, h2)) => speak(stream, h2, &conn, service, stop).await,
-        None => service.state.metrics.handshakes_failed.with_label_values(&[&*listener.name]).inc(),
+        Some((stream, h2)) => speak(stream, h2, &conn, service, drain).await,
+        None => {
+            service.state.metrics.handshakes_failed.with_label_values(&[&*listener.name]).inc();
+            None
+        }
     }
 }
 
@@ -182,13 +195,14 @@ async fn speak<S: IO + 'static>(
     h2: bool,
     conn: &Arc<Conn>,
     service: &Service,
-    stop: watch::Receiver<bool>,
-) {
+    drain: &Drain,
+) -> Option<Tunnel> {
     if h2 {
         let app = Arc::new(Http2::new(service.proxy.clone(), &conn.listener.limits));
-        ServerApp::process_new(&app, stream, &stop).await;
+        ServerApp::process_new(&app, stream, &drain.stop).await;
+        None
     } else {
-        http1::serve(service, stream, conn, stop).await;
+        http1::serve(service, stream, conn, drain).await
     }
 }
 

@@ -18,17 +18,19 @@ use tokio::io::AsyncWriteExt;
 use super::body_end::BodyEnd;
 use super::head_reader::{Arrived, Patience, read_head};
 use super::stream::ClientStream;
-use super::{Conn, Service};
+use super::{Conn, Drain, Service};
 use crate::head::{self, Framing, HeadLimits};
 use crate::reply;
+use crate::tunnel::Tunnel;
 
-/// Serves a connection until it ends.
+/// Serves a connection until it ends, or becomes a tunnel: the answer is the rest of its life.
 pub(super) async fn serve<S: IO + 'static>(
     service: &Service,
     mut stream: Box<ClientStream<S>>,
     conn: &Arc<Conn>,
-    mut stop: ShutdownWatch,
-) {
+    drain: &Drain,
+) -> Option<Tunnel> {
+    let mut stop = drain.stop.clone();
     let limits = &conn.listener.limits;
     let mut patience = Patience {
         idle: *limits.head_timeout,
@@ -40,20 +42,31 @@ pub(super) async fn serve<S: IO + 'static>(
     loop {
         let (body, taken) = match next(&mut stream, &mut arrived, &patience, conn, &mut stop).await {
             Next::Request(body, taken) => (body, taken),
-            Next::End => return close(stream).await,
-            Next::Refusal(refusal) => return refuse(service, stream, conn, &refusal).await,
+            Next::End => {
+                close(stream).await;
+                return None;
+            }
+            Next::Refusal(refusal) => {
+                refuse(service, stream, conn, &refusal).await;
+                return None;
+            }
         };
         // An empty remainder would keep the whole buffer for as long as the connection is idle.
-        let mut ahead = if taken < arrived.len() { arrived.split_off(taken) } else { BytesMut::new() };
-        stream.begin(body);
+        let ahead = if taken < arrived.len() { arrived.split_off(taken) } else { BytesMut::new() };
+        stream.begin(body, ahead);
         let session = session(stream, settings.take(), std::mem::take(&mut arrived), patience.idle.as_secs());
-        let Some(reused) = service.proxy.process_new_http(session, &stop).await else { return };
+        let reused = service.proxy.process_new_http(session, &stop).await;
+        let opened = conn.opened();
+        let reused = reused?;
         let (given_back, kept) = reused.consume();
         // What Pingora gives back is what it was given.
-        let Ok(same) = given_back.into_any().downcast::<ClientStream<S>>() else { return };
+        let same = given_back.into_any().downcast::<ClientStream<S>>().ok()?;
+        if let Some(opened) = opened {
+            let (client, ahead) = same.into_parts();
+            return Some(opened.run(client, ahead.to_vec(), drain.clone()));
+        }
         (stream, settings) = (same, kept);
-        ahead.unsplit(stream.end());
-        arrived = ahead;
+        arrived = stream.end();
         patience.idle = *limits.idle_timeout;
     }
 }

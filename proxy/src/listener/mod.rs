@@ -14,8 +14,8 @@ pub(crate) mod tls;
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipnet::IpNet;
 use pingora_core::protocols::Digest;
@@ -23,6 +23,8 @@ use sallyport_config::listener::{Limits, Listener};
 
 pub(crate) use accept::{Bound, Drain, Service};
 pub(crate) use caps::Caps;
+
+use crate::tunnel::Opened;
 
 /// A listener of a plan. A connection keeps the settings it was accepted with.
 pub(crate) struct ListenerPlan {
@@ -56,6 +58,8 @@ pub(crate) struct Conn {
     pub(crate) peer: SocketAddr,
     /// Whether the other end is one of `trusted_proxies`.
     pub(crate) peer_trusted: bool,
+    /// The tunnel that the connection becomes when the exchange under way is over.
+    tunnel: Mutex<Option<Box<Opened>>>,
 }
 
 impl ListenerPlan {
@@ -92,6 +96,20 @@ impl ListenerPlan {
 }
 
 impl Conn {
+    fn new(listener: Arc<ListenerPlan>, peer: SocketAddr, peer_trusted: bool) -> Self {
+        Conn { listener, peer, peer_trusted, tunnel: Mutex::default() }
+    }
+
+    /// Leaves a tunnel for the connection to become.
+    pub(crate) fn leave(&self, opened: Opened) {
+        *self.tunnel.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(opened));
+    }
+
+    /// Takes the tunnel that an exchange has left.
+    fn opened(&self) -> Option<Box<Opened>> {
+        self.tunnel.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     /// The connection that an exchange came in on, as the accept loop left it in the stream's digest.
     pub(crate) fn of(digest: Option<&Digest>) -> Option<&Arc<Conn>> {
         let data: &(dyn Any + Send + Sync) = digest?.proxy_digest.as_ref()?.user_data.as_deref()?;

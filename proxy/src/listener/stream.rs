@@ -43,15 +43,22 @@ impl<S> ClientStream<S> {
         ClientStream { inner, gathered: Vec::new(), body: BodyEnd::Unknown, ahead: BytesMut::new() }
     }
 
-    /// A request begins: reads end where its body does. `body` has taken note of the bytes that were read already.
-    pub(super) fn begin(&mut self, body: BodyEnd) {
+    /// A request begins: reads end where its body does. `body` has taken note of the bytes that were read already, and of
+    /// these `ahead` came behind the body.
+    pub(super) fn begin(&mut self, body: BodyEnd, ahead: BytesMut) {
         self.body = body;
+        self.ahead = ahead;
     }
 
     /// The request is over: what came ahead of the next one.
     pub(super) fn end(&mut self) -> BytesMut {
         self.body = BodyEnd::Unknown;
         std::mem::take(&mut self.ahead)
+    }
+
+    /// The connection itself, and what has come behind the request. What was written must have been flushed.
+    pub(super) fn into_parts(self) -> (S, BytesMut) {
+        (self.inner, self.ahead)
     }
 }
 
@@ -239,7 +246,7 @@ mod tests {
     async fn a_read_ends_with_the_body_and_the_rest_is_kept() {
         let (near, mut far) = tokio::io::duplex(64 * 1024);
         let mut stream = ClientStream::new(near);
-        stream.begin(BodyEnd::Length(4));
+        stream.begin(BodyEnd::Length(4), BytesMut::new());
         far.write_all(b"bodyGET /next").await.unwrap();
         let mut read = [0; 64];
         let count = stream.read(&mut read).await.unwrap();
@@ -257,7 +264,7 @@ mod tests {
     async fn a_close_behind_the_body_is_told() {
         let (near, far) = tokio::io::duplex(64);
         let mut stream = ClientStream::new(near);
-        stream.begin(BodyEnd::Reached);
+        stream.begin(BodyEnd::Reached, BytesMut::new());
         drop(far);
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
     }
@@ -267,7 +274,7 @@ mod tests {
     async fn a_malformed_chunk_breaks_the_read() {
         let (near, mut far) = tokio::io::duplex(64);
         let mut stream = ClientStream::new(near);
-        stream.begin(BodyEnd::of(crate::head::Framing::Chunked));
+        stream.begin(BodyEnd::of(crate::head::Framing::Chunked), BytesMut::new());
         far.write_all(b"\r\n0\r\n\r\n").await.unwrap();
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }

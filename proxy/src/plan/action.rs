@@ -17,6 +17,8 @@ pub(crate) enum Action {
     Upstream(Arc<Upstream>),
     /// Sends it to one of several, chosen by weight.
     Split(Split),
+    /// Sends it to the bridge.
+    Bridge,
     /// Answers with a redirect.
     Redirect(Redirect),
     /// Answers with this.

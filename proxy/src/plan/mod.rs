@@ -27,6 +27,8 @@ use crate::listener::ListenerPlan;
 use crate::managed::Managed;
 use crate::metrics::{Metrics, RouteMetrics};
 use crate::route::Table;
+use crate::sidecar::Seat;
+use crate::tunnel::{Limits, Origins};
 use crate::upstream::Upstream;
 use crate::watch::Stamps;
 
@@ -52,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) bare: Chain,
     pub(crate) unrouted: RouteMetrics,
     pub(crate) listeners: Vec<Arc<ListenerPlan>>,
+    /// Where routes with `sidecar: ws-bridge` lead.
+    pub(crate) bridge: Option<Arc<Seat>>,
     pub(crate) kept: Kept,
 }
 
@@ -63,7 +67,15 @@ pub(crate) struct Route {
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: Option<RetryPlan>,
     pub(crate) encoded_slashes: EncodedSlashes,
-    pub(crate) metrics: RouteMetrics,
+    pub(crate) metrics: Arc<RouteMetrics>,
+    /// How WebSockets live, where they may be opened.
+    pub(crate) web_socket: Option<WebSocketPlan>,
+}
+
+/// How WebSockets of a route live.
+pub(crate) struct WebSocketPlan {
+    pub(crate) origins: Origins,
+    pub(crate) limits: Limits,
 }
 
 /// What a plan is built with, apart from the configuration.
@@ -72,6 +84,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) metrics: &'a Metrics,
     /// The running plan, whose state is taken over where the settings are the same.
     pub(crate) before: Option<&'a Plan>,
+    /// The bridge that runs in this process, if one does.
+    pub(crate) bridge: Option<&'a Seat>,
 }
 
 /// What an environment variable holds, for secrets.
@@ -111,12 +125,13 @@ impl Plan {
         Some(Plan {
             generation: with.before.map_or(0, |plan| plan.generation) + 1,
             loaded_at: SystemTime::now(),
+            bridge: parts::bridge(&loaded, with).map(Arc::new),
             loaded,
             stamps: Stamps::new(),
             table,
             managed,
             bare,
-            unrouted: with.metrics.route(0, "_none"),
+            unrouted: with.metrics.route(0, "_none", false),
             routes,
             upstreams,
             issuers,

@@ -20,6 +20,7 @@ mod routing;
 mod stopping;
 mod timeouts;
 mod tls;
+mod tunnels;
 mod upstream;
 
 use std::net::SocketAddr;

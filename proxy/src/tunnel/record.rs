@@ -1,0 +1,93 @@
+//! What a tunnel keeps of the exchange that opened it: no more than its end takes. Dropping it ends it: filters are told,
+//! metrics counted, the access log written, places given back.
+
+use std::sync::Arc;
+
+use http::header::HOST;
+use pingora_http::RequestHeader;
+use sallyport_filters::{Chain, Exchange, Facts, Outcome};
+
+use crate::ctx::{Ctx, InFlight};
+use crate::end;
+use crate::listener::ListenerPlan;
+use crate::metrics::{OpenTunnel, RouteMetrics};
+use crate::sidecar::{self, Ended, Reason};
+use crate::state::State;
+use crate::trace::Trace;
+use crate::upstream::{Picked, Upstream};
+
+/// The account of one tunnel.
+pub(crate) struct Record {
+    pub(crate) state: Arc<State>,
+    pub(crate) listener: Arc<ListenerPlan>,
+    chain: Arc<Chain>,
+    pub(crate) facts: Facts,
+    /// The request without its fields, but for `Host`: they would cost more memory than the tunnel.
+    pub(crate) head: RequestHeader,
+    pub(crate) trace: Trace,
+    metrics: Arc<RouteMetrics>,
+    open: Option<OpenTunnel>,
+    pub(crate) upstream: Option<Arc<Upstream>>,
+    pub(crate) picked: Option<Picked>,
+    pub(crate) retries: u32,
+    pub(crate) upstream_ms: Option<f64>,
+    pub(crate) to_bridge: bool,
+    pub(crate) ended: Ended,
+    _in_flight: InFlight,
+}
+
+impl Record {
+    /// Takes over the exchange, which with this is over for every later phase. `None` before a route was chosen.
+    pub(crate) fn take(ctx: &mut Ctx, state: &Arc<State>, head: &RequestHeader) -> Option<Box<Record>> {
+        let upstream_ms = end::upstream_ms(ctx);
+        let begun = ctx.begun.take()?;
+        let (chain, metrics) = begun.route().map(|route| (route.chain.clone(), route.metrics.clone()))?;
+        let (conn, facts, trace, in_flight) = begun.into_parts();
+        let mut short = RequestHeader::build_no_case(head.method.clone(), head.raw_path(), Some(1)).ok()?;
+        if let Some(host) = head.headers.get(HOST) {
+            // A value that was a header's is one.
+            let _ = short.insert_header(HOST, host);
+        }
+        metrics.opened(facts.started.elapsed());
+        Some(Box::new(Record {
+            state: state.clone(),
+            listener: conn.listener.clone(),
+            chain,
+            facts,
+            head: short,
+            trace,
+            open: metrics.tunnel(),
+            metrics,
+            upstream: ctx.outbound.upstream.take(),
+            picked: ctx.outbound.picked.take(),
+            retries: ctx.outbound.retries,
+            upstream_ms,
+            to_bridge: ctx.outbound.bridge.is_some(),
+            // Unless somebody says otherwise it was cut, which only a stop that has waited long enough does.
+            ended: Ended { reason: Reason::Drain, received_bytes: 0, sent_bytes: 0, error: None },
+            _in_flight: in_flight,
+        }))
+    }
+
+    /// The name of where it leads to.
+    pub(crate) fn destination(&self) -> Option<&str> {
+        if self.to_bridge {
+            Some(sidecar::NAME)
+        } else {
+            self.upstream.as_ref().map(|upstream| &**upstream.name())
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let outcome = Outcome {
+            status: Some(http::StatusCode::SWITCHING_PROTOCOLS),
+            took: self.facts.started.elapsed(),
+        };
+        self.chain.on_end(&mut Exchange::new(&mut self.head, &mut self.facts), &outcome);
+        self.metrics.tunnel_ended(&self.ended);
+        self.open = None;
+        end::tunnel(self, outcome.took);
+    }
+}
