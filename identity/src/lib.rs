@@ -11,6 +11,7 @@ mod token;
 mod memory;
 
 // Where keys come from:
+pub mod load;
 pub mod keys;
 pub mod fetch;
 pub mod trust;

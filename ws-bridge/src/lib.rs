@@ -4,9 +4,35 @@
 //! leave over connections that speak Centrifugo's client protocol. The edge guards the way here; this crate does
 //! not know it.
 
-pub mod event;
-pub mod hello;
-pub mod mapping;
 pub mod record;
-pub mod server;
+pub mod event;
+pub mod kafka;
+pub mod mapping;
+mod plan;
+mod template;
+mod allowance;
+mod hub;
+mod feed;
+mod catch_up;
+mod protocol;
+mod session;
+mod who;
+mod client;
+mod clients;
+mod timers;
 pub mod websocket;
+mod connection;
+mod events;
+pub mod hello;
+mod bridge;
+pub mod server;
+mod host;
+mod serve;
+pub mod process_log;
+mod metrics;
+
+pub use bridge::{Bridge, BridgeMetrics, StartError};
+pub use connection::Ended;
+pub use plan::Plan;
+pub use host::Host;
+pub use serve::{ServeError, Serving, serve};

@@ -1,0 +1,258 @@
+//! A running bridge: readers feed the hub, clients come and go, a stop sends them away little by little.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+use crate::catch_up::{CatchUp, Sources};
+use crate::client::{Client, Kind};
+use crate::clients::{Clients, Full, Place};
+use crate::connection::{Connection, Ended, ping};
+use crate::feed::Feed;
+use crate::hello::{Hello, Stream};
+use crate::hub::Hub;
+use crate::kafka::{self, DeadLetters, Producer, Reader};
+use crate::metrics::Metrics;
+use crate::plan::Plan;
+use crate::protocol::Close;
+use crate::session::Session;
+use crate::timers::Timers;
+
+/// How often old events are dropped and gauges brought up to date.
+const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// How long a stop waits for records that clients have sent.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// The part of a drain over which clients are sent away; the rest is for their Closes.
+const SPREAD_PERCENT: u32 = 80;
+
+/// Why a bridge does not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// A Kafka client cannot be made.
+    #[error(transparent)]
+    Kafka(#[from] kafka::StartError),
+    /// Two metrics have the same name.
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The metrics of bridges. Made once for a process: a bridge that follows another goes on counting in them.
+#[derive(Clone)]
+pub struct BridgeMetrics {
+    bridge: Arc<Metrics>,
+    kafka: kafka::Metrics,
+}
+
+/// A running bridge.
+pub struct Bridge {
+    pub(crate) shared: Arc<Shared>,
+    readers: Mutex<Vec<Reader>>,
+}
+
+/// What all sessions share.
+pub(crate) struct Shared {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) timers: Arc<Timers>,
+    pub(crate) clients: Arc<Clients>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) producers: BTreeMap<Arc<str>, Producer>,
+    pub(crate) catch_up: CatchUp,
+    /// Tells nodes apart.
+    pub(crate) node: Box<str>,
+    /// The protocol's ping in its frame.
+    pub(crate) ping: Bytes,
+    next_client: AtomicU64,
+}
+
+impl BridgeMetrics {
+    /// Registers them.
+    ///
+    /// # Errors
+    /// They are registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(BridgeMetrics { bridge: Arc::new(Metrics::new(registry)?), kafka: kafka::Metrics::register(registry)? })
+    }
+}
+
+impl Bridge {
+    /// Starts a bridge on the Tokio runtime this is called in. Kafka need not answer yet.
+    ///
+    /// # Errors
+    /// A Kafka client cannot be made.
+    pub fn start(plan: Plan, metrics: &BridgeMetrics) -> Result<Bridge, StartError> {
+        let plan = Arc::new(plan);
+        let replay_bytes = usize::try_from(plan.settings.limits.replay_bytes.0).unwrap_or(usize::MAX);
+        let hub = Arc::new(Hub::new(plan.families.values().cloned(), replay_bytes, metrics.bridge.clone()));
+        let mut producers = BTreeMap::new();
+        for (name, cluster) in &plan.clusters {
+            if plan.sends_to(name) {
+                producers.insert(name.clone(), Producer::new(cluster, metrics.kafka.clone())?);
+            }
+        }
+        let mut feeds = BTreeMap::new();
+        let mut readers = Vec::new();
+        for (name, cluster) in &plan.clusters {
+            let sources: Vec<_> = plan.sources.iter().filter(|source| source.cluster == *name).cloned().collect();
+            if sources.is_empty() {
+                continue;
+            }
+            let topics = sources.iter().flat_map(|source| source.topics.iter().cloned()).collect();
+            let with_letters = sources.into_iter().map(|source| {
+                let letters = source.dead_letter.clone().zip(producers.get(name));
+                let letters = letters.map(|(topic, producer)| DeadLetters::new(producer.clone(), topic));
+                (source, letters)
+            });
+            let feed = Arc::new(Feed::new(name.clone(), with_letters, hub.clone()));
+            feeds.insert(name.clone(), feed.clone());
+            readers.push(Reader::start(cluster, topics, plan.window(), feed, metrics.kafka.clone())?);
+        }
+        let records_max = plan.settings.limits.catch_up_records;
+        let catch_up = CatchUp::start(Sources { clusters: plan.clusters.clone(), feeds, records_max });
+        let shared = Arc::new(Shared {
+            plan,
+            hub,
+            timers: Timers::new(),
+            clients: Arc::default(),
+            metrics: metrics.bridge.clone(),
+            producers,
+            catch_up,
+            node: format!("{:08x}", fastrand::u32(..)).into(),
+            ping: ping(),
+            next_client: AtomicU64::new(1),
+        });
+        tokio::spawn(Timers::turn(Arc::downgrade(&shared.timers)));
+        tokio::spawn(tidy(Arc::downgrade(&shared)));
+        Ok(Bridge { shared, readers: Mutex::new(readers) })
+    }
+
+    /// Serves a client's WebSocket, the handshake of which is done, to its end. `early` are bytes that were read
+    /// with the handshake.
+    pub fn carry<S: Stream>(&self, stream: S, early: &[u8], hello: Hello) -> impl Future<Output = Ended> + Send + use<S> {
+        let entered = self.shared.enter(hello.client, Kind::WebSocket);
+        let shared = self.shared.clone();
+        let connection = entered.map(|(client, place)| {
+            let session = Session::new(shared.clone(), client, place, hello.claims);
+            Connection::new(stream, early, session, shared)
+        });
+        let hold = hello.hold;
+        async move {
+            let _hold = hold;
+            match connection {
+                Ok(connection) => connection.await,
+                Err(_) => Ended { code: Close::CONNECTION_LIMIT.code, reason: Close::CONNECTION_LIMIT.reason },
+            }
+        }
+    }
+
+    /// Whether it was started with a plan that says the same.
+    pub(crate) fn has_plan(&self, plan: &Plan) -> bool {
+        self.shared.plan.fingerprint == plan.fingerprint
+    }
+
+    /// Whether there are as many connections as there may be.
+    pub fn is_full(&self) -> bool {
+        self.shared.clients.count() >= self.shared.plan.settings.limits.connections
+    }
+
+    /// How far Kafka was read, for operators.
+    pub fn status(&self) -> Value {
+        let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        let partitions = readers.iter().flat_map(Reader::status).map(|partition| {
+            json!({
+                "topic": &*partition.topic,
+                "partition": partition.partition,
+                "position": partition.position,
+                "end": partition.high,
+                "lag": partition.lag,
+                "ready": partition.ready,
+                "seconds_since_progress": partition.since_progress.as_secs(),
+            })
+        });
+        let partitions: Vec<Value> = partitions.collect();
+        json!({
+            "ready": self.is_ready(),
+            "clients": self.shared.clients.count(),
+            "partitions": partitions,
+        })
+    }
+
+    /// Whether all that was in Kafka at the start has been read.
+    pub fn is_ready(&self) -> bool {
+        self.shared.hub.is_ready()
+    }
+
+    /// Lets nobody in any more, sends every client away within `drain`, spread evenly so that they do not all come back
+    /// at once, and stops reading. SDKs connect again by themselves, to another node if there is one.
+    pub async fn stop(&self, drain: Duration) {
+        let shared = &self.shared;
+        shared.clients.close();
+        let clients = shared.clients.all();
+        if !clients.is_empty() {
+            let pause = drain * SPREAD_PERCENT / 100 / u32::try_from(clients.len()).unwrap_or(u32::MAX);
+            let mut ticks = tokio::time::interval(pause.max(Duration::from_micros(1)));
+            for client in clients {
+                ticks.tick().await;
+                client.close(Close::SHUTDOWN);
+            }
+        }
+        let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner));
+        let producers: Vec<Producer> = shared.producers.values().cloned().collect();
+        let stopped = tokio::task::spawn_blocking(move || {
+            readers.into_iter().for_each(Reader::stop);
+            producers.iter().for_each(|producer| producer.flush(FLUSH_MAX));
+        });
+        // A thread that panicked has said so itself.
+        let _ = stopped.await;
+    }
+}
+
+impl Shared {
+    /// Lets a client in.
+    pub(crate) fn enter(&self, address: IpAddr, kind: Kind) -> Result<(Arc<Client>, Place), Full> {
+        let limits = &self.plan.settings.limits;
+        let id = self.next_client.fetch_add(1, Ordering::Relaxed);
+        let queue_bytes = usize::try_from(limits.queue_bytes.0).unwrap_or(usize::MAX);
+        let client = Client::new(id, kind, queue_bytes);
+        let entered = client.clone();
+        let place = self.clients.enter(address, limits.connections, limits.connections_per_address, move || entered)?;
+        Ok((client, place))
+    }
+
+    /// Counts how a subscription that asked to recover went.
+    pub(crate) fn note_recovery(&self, recovered: Option<bool>, caught_up: bool) {
+        let result = match (recovered, caught_up) {
+            (None, _) => return,
+            (Some(true), false) => "recovered",
+            (Some(true), true) => "caught_up",
+            (Some(false), _) => "lost",
+        };
+        self.metrics.recoveries.with_label_values(&[result]).inc();
+    }
+}
+
+/// Drops what is old and brings gauges up to date, until the bridge is gone.
+async fn tidy(shared: std::sync::Weak<Shared>) {
+    let mut ticks = tokio::time::interval(TIDY_EVERY);
+    loop {
+        ticks.tick().await;
+        let Some(shared) = shared.upgrade() else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        shared.hub.expire(i64::try_from(now).unwrap_or(i64::MAX));
+        let clients = shared.clients.all();
+        let of = |kind| clients.iter().filter(|client| client.kind == kind).count();
+        for (kind, label) in [(Kind::WebSocket, "websocket"), (Kind::Events, "events")] {
+            let count = i64::try_from(of(kind)).unwrap_or(i64::MAX);
+            shared.metrics.connections.with_label_values(&[label]).set(count);
+        }
+        let queued: usize = clients.iter().map(|client| client.queued_bytes()).sum();
+        shared.metrics.queue_bytes.set(i64::try_from(queued).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,285 @@
+//! A client as the hub sees it: who it is, and what waits to be sent to it. Bounded in bytes; what happens when the bound
+//! is reached says the family of the event.
+//!
+//! How it is connected is not known here: a connection or a stream of server-sent events takes what waits.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use futures::task::AtomicWaker;
+use sallyport_config::ws_bridge::Slow;
+
+use crate::hub::Stored;
+use crate::protocol::{Close, reply};
+use crate::websocket::text_frame;
+
+/// How a client is connected, and so in which form it gets an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Frames of a WebSocket.
+    WebSocket,
+    /// Server-sent events.
+    Events,
+}
+
+/// A client.
+pub(crate) struct Client {
+    /// Tells it apart within this process.
+    pub(crate) id: u64,
+    /// Its name to itself and to others.
+    pub(crate) name: Box<str>,
+    pub(crate) kind: Kind,
+    /// Whoever takes what waits is woken by this.
+    pub(crate) waker: AtomicWaker,
+    /// When its timer is due, in milliseconds of the timers' clock; `u64::MAX`: never.
+    pub(crate) due: AtomicU64,
+    /// For which time it stands in the wheel; `u64::MAX`: it does not.
+    pub(crate) placed: AtomicU64,
+    /// Its token has expired: it gets no events until the token is refreshed.
+    suspended: AtomicBool,
+    /// Events were withheld while it was suspended.
+    missed: AtomicBool,
+    queue: Mutex<Queue>,
+    queue_bytes_max: usize,
+}
+
+/// What waits for a client.
+#[derive(Default)]
+struct Queue {
+    items: VecDeque<Item>,
+    bytes: usize,
+    close: Option<Close>,
+}
+
+/// Something to send: the bytes on the wire, and the event they tell of.
+pub(crate) struct Item {
+    pub(crate) bytes: Bytes,
+    event: Option<Arc<Stored>>,
+}
+
+impl Item {
+    /// The time of the event, in milliseconds since 1970; 0 if it is none.
+    pub(crate) fn event_time(&self) -> i64 {
+        self.event.as_ref().map_or(0, |event| event.event.time)
+    }
+}
+
+/// What became of an event that was offered to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offered {
+    Queued,
+    /// It is queued, and so many older ones are gone.
+    Replaced(u64),
+    /// The client does not read: it is being closed.
+    TooSlow,
+    /// The client is being closed, or its token has expired.
+    Withheld,
+}
+
+impl Client {
+    pub(crate) fn new(id: u64, kind: Kind, queue_bytes_max: usize) -> Arc<Client> {
+        Arc::new(Client {
+            id,
+            name: name(id),
+            kind,
+            waker: AtomicWaker::new(),
+            due: AtomicU64::new(u64::MAX),
+            placed: AtomicU64::new(u64::MAX),
+            suspended: AtomicBool::new(false),
+            missed: AtomicBool::new(false),
+            queue: Mutex::default(),
+            queue_bytes_max,
+        })
+    }
+
+    /// Queues a reply or a notice. These are bounded by what the client asks for, and count like events.
+    pub(crate) fn tell(&self, text: &str) {
+        let bytes = match self.kind {
+            Kind::WebSocket => text_frame(&[text.as_bytes()]),
+            Kind::Events => return,
+        };
+        self.send(bytes);
+    }
+
+    /// Puts a reply before everything that waits: the first that a client is told.
+    pub(crate) fn tell_first(&self, text: &str) {
+        let bytes = text_frame(&[text.as_bytes()]);
+        let mut queue = self.queue();
+        queue.bytes += bytes.len();
+        queue.items.push_front(Item { bytes, event: None });
+        drop(queue);
+        self.waker.wake();
+    }
+
+    /// Queues bytes that are no event.
+    pub(crate) fn send(&self, bytes: Bytes) {
+        let mut queue = self.queue();
+        if queue.close.is_some() {
+            return;
+        }
+        if queue.bytes + bytes.len() > self.reply_bytes_max() {
+            self.close_with(queue, Close::SLOW);
+            return;
+        }
+        queue.bytes += bytes.len();
+        queue.items.push_back(Item { bytes, event: None });
+        drop(queue);
+        self.waker.wake();
+    }
+
+    /// Replies may go somewhat above the bound of events: a recovery is as large as the queue itself.
+    fn reply_bytes_max(&self) -> usize {
+        self.queue_bytes_max.saturating_mul(2)
+    }
+
+    /// Queues an event, in the form for this kind of client.
+    pub(crate) fn offer(&self, bytes: &Bytes, event: &Arc<Stored>, slow: Slow) -> Offered {
+        if self.suspended.load(Ordering::Acquire) {
+            self.missed.store(true, Ordering::Release);
+            return Offered::Withheld;
+        }
+        let mut queue = self.queue();
+        if queue.close.is_some() {
+            return Offered::Withheld;
+        }
+        let mut dropped = 0;
+        if queue.bytes + bytes.len() > self.queue_bytes_max {
+            dropped = match slow {
+                Slow::Disconnect => 0,
+                Slow::DropOldest => queue.drop_oldest(event, bytes.len(), self.queue_bytes_max),
+                Slow::Conflate => queue.conflate(event),
+            };
+            if queue.bytes + bytes.len() > self.queue_bytes_max {
+                self.close_with(queue, Close::SLOW);
+                return Offered::TooSlow;
+            }
+        }
+        if dropped > 0 {
+            let notice = reply::gap(&event.event.channel, dropped);
+            if self.kind == Kind::WebSocket {
+                queue.push(text_frame(&[notice.as_bytes()]), None);
+            }
+        }
+        queue.push(bytes.clone(), Some(event.clone()));
+        drop(queue);
+        self.waker.wake();
+        if dropped > 0 { Offered::Replaced(dropped) } else { Offered::Queued }
+    }
+
+    /// Closes the client. What waits for it is still sent, unless it is closed because it does not read.
+    pub(crate) fn close(&self, why: Close) {
+        self.close_with(self.queue(), why);
+    }
+
+    fn close_with(&self, mut queue: MutexGuard<'_, Queue>, why: Close) {
+        if queue.close.is_none() {
+            queue.close = Some(why);
+            if why == Close::SLOW {
+                queue.items = VecDeque::new();
+                queue.bytes = 0;
+            }
+        }
+        drop(queue);
+        self.waker.wake();
+    }
+
+    /// Takes what waits, in order, as long as `take` wants more. Whether the client is to be closed behind it.
+    pub(crate) fn take(&self, mut wants: impl FnMut(&Item) -> bool, mut take: impl FnMut(Item)) -> Option<Close> {
+        let mut queue = self.queue();
+        while let Some(item) = queue.items.front()
+            && wants(item)
+        {
+            if let Some(item) = queue.items.pop_front() {
+                queue.bytes -= item.bytes.len();
+                take(item);
+            }
+        }
+        if queue.items.is_empty() {
+            // Idle clients own no buffer.
+            queue.items = VecDeque::new();
+            return queue.close;
+        }
+        None
+    }
+
+    /// Whether the client is being closed.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.queue().close.is_some()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.queue().bytes
+    }
+
+    /// Withholds events from now on.
+    pub(crate) fn suspend(&self) {
+        self.suspended.store(true, Ordering::Release);
+    }
+
+    /// Whether events are withheld.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.suspended.load(Ordering::Acquire)
+    }
+
+    /// Gives events again. Whether some were withheld.
+    pub(crate) fn resume(&self) -> bool {
+        self.suspended.store(false, Ordering::Release);
+        self.missed.swap(false, Ordering::AcqRel)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, bytes: Bytes, event: Option<Arc<Stored>>) {
+        self.bytes += bytes.len();
+        self.items.push_back(Item { bytes, event });
+    }
+
+    /// Drops the oldest events of the same family until there is room. How many.
+    fn drop_oldest(&mut self, event: &Stored, room: usize, bytes_max: usize) -> u64 {
+        let family = event.family();
+        let mut dropped = 0;
+        let mut bytes = self.bytes;
+        self.items.retain(|item| {
+            let old = item.event.as_ref().is_some_and(|old| old.family() == family);
+            if bytes + room <= bytes_max || !old {
+                return true;
+            }
+            bytes -= item.bytes.len();
+            dropped += 1;
+            false
+        });
+        self.bytes = bytes;
+        dropped
+    }
+
+    /// Drops events of the same channel that a newer one with the same key follows. How many.
+    fn conflate(&mut self, event: &Stored) -> u64 {
+        let mut newer = std::collections::HashSet::from([(event.event.channel.clone(), event.event.key.clone())]);
+        let before = self.items.len();
+        let mut kept = VecDeque::with_capacity(before);
+        while let Some(item) = self.items.pop_back() {
+            let first = item.event.as_ref().is_none_or(|event| {
+                event.event.key.is_none() || newer.insert((event.event.channel.clone(), event.event.key.clone()))
+            });
+            if first {
+                kept.push_front(item);
+            } else {
+                self.bytes -= item.bytes.len();
+            }
+        }
+        self.items = kept;
+        (before - self.items.len()) as u64
+    }
+}
+
+/// A name that nobody can guess: others see it in presence, and nothing is allowed by it.
+fn name(id: u64) -> Box<str> {
+    format!("{:016x}{:016x}", fastrand::u64(..), id).into_boxed_str()
+}

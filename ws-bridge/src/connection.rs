@@ -1,0 +1,306 @@
+//! One WebSocket connection: reads messages, has their commands carried out, writes what waits. A future written by hand,
+//! because there are very many of them and most are idle: it holds no buffer then.
+
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::SystemTime;
+
+use bytes::Bytes;
+
+use crate::bridge::Shared;
+use crate::client::Client;
+use crate::hello::Stream;
+use crate::protocol::{Close, command};
+use crate::session::{Session, Wait};
+use crate::websocket::{Incoming, Limits, Outbox, ReadEnd, ReadError, Reader, pong_frame};
+
+/// Bytes that are taken from a client's queue at a time; the rest stays where policies for slow clients reach it.
+const STAGED_BYTES_MAX: usize = 64 * 1024;
+/// Frames, likewise.
+const STAGED_FRAMES_MAX: usize = 64;
+/// How long a client gets to answer a Close, in milliseconds.
+const CLOSE_MS: u64 = 5_000;
+/// Turns of one poll before other tasks get theirs.
+const TURNS_MAX: u32 = 16;
+
+/// How a connection ended, for the edge's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The close code that was sent, or the client's; 1006 where there was none (RFC 6455, section 7.1.5).
+    pub code: u16,
+    /// A word or two about it.
+    pub reason: &'static str,
+}
+
+/// A connection's life as a future.
+pub(crate) struct Connection<S> {
+    stream: S,
+    reader: Reader,
+    outbox: Outbox,
+    session: Session,
+    shared: Arc<Shared>,
+    limits: Limits,
+    /// What a command waits for, and the commands behind it in the same message.
+    waiting: Option<Box<(Wait, String)>>,
+    ended: Option<Ended>,
+    /// A Close was sent; until when its answer is awaited, by the timers.
+    close_by: u64,
+    /// The reading side has nothing more.
+    read_closed: bool,
+    /// The age of the newest event that was staged is observed once it is written.
+    newest_event: i64,
+}
+
+impl<S: Stream> Connection<S> {
+    pub(crate) fn new(stream: S, early: &[u8], session: Session, shared: Arc<Shared>) -> Self {
+        let limits = Limits { message_bytes: shared.plan.settings.limits.message_bytes.0 as usize };
+        Connection {
+            stream,
+            reader: Reader::new(early),
+            // What is staged, one frame beyond it, and replies to pings.
+            outbox: Outbox::new(usize::MAX),
+            session,
+            shared,
+            limits,
+            waiting: None,
+            ended: None,
+            close_by: u64::MAX,
+            read_closed: false,
+            newest_event: 0,
+        }
+    }
+
+    fn client(&self) -> &Arc<Client> {
+        &self.session.client
+    }
+
+    /// Goes on with the command that waits, if it need not any more.
+    fn poll_waiting(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(waiting) = &mut self.waiting else { return false };
+        let Poll::Ready(resume) = waiting.0.as_mut().poll(cx) else { return false };
+        let rest = self.waiting.take().map(|waiting| waiting.1).unwrap_or_default();
+        match self.session.resume(resume) {
+            Some(wait) => self.waiting = Some(Box::new((wait, rest))),
+            None => self.waiting = commands(&mut self.session, &rest),
+        }
+        true
+    }
+
+    /// Reads and carries out commands until one waits or nothing more is there. Whether anything may have changed.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.waiting.is_some() || self.read_closed {
+            return Poll::Pending;
+        }
+        let Connection { reader, stream, session, outbox, waiting, limits, ended, .. } = self;
+        let mut closed = None;
+        let read = reader.poll_read(cx, stream, limits, &mut |incoming| {
+            match incoming {
+                Incoming::Text(text) => {
+                    if session.message() {
+                        *waiting = commands(session, text);
+                    }
+                }
+                // The JSON form of the protocol is text.
+                Incoming::Binary(_) => session.client.close(Close::INAPPROPRIATE_PROTOCOL),
+                // A client that does not read the answers gets no more of them.
+                Incoming::Ping(payload) if outbox.bytes() < STAGED_BYTES_MAX => {
+                    let _ = outbox.push(pong_frame(payload), ());
+                }
+                Incoming::Ping(_) | Incoming::Pong(_) => {}
+                Incoming::Close(code) => closed = Some(code.map_or(1005, |(code, _)| code)),
+            }
+            if waiting.is_some() || session.client.is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        if let Some(code) = closed {
+            ended.get_or_insert(Ended { code, reason: "client" });
+            session.client.close(Close::NORMAL);
+        }
+        match read {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(ReadEnd::Paused)) => Poll::Ready(()),
+            Poll::Ready(Ok(ReadEnd::Closed)) => self.read_ended(None),
+            Poll::Ready(Ok(ReadEnd::Eof)) => {
+                self.ended.get_or_insert(Ended { code: 1006, reason: "client gone" });
+                self.read_ended(None)
+            }
+            Poll::Ready(Err(error)) => self.read_ended(Some(error)),
+        }
+    }
+
+    fn read_ended(&mut self, error: Option<ReadError>) -> Poll<()> {
+        self.read_closed = true;
+        let close = match error {
+            None => Close::NORMAL,
+            Some(ReadError::TooBig(_)) => Close::TOO_BIG,
+            Some(ReadError::NotUtf8(_)) => Close::NOT_UTF8,
+            Some(ReadError::Protocol(_) | ReadError::TooManyFrames) => Close::PROTOCOL_ERROR,
+            Some(ReadError::Io(_)) => {
+                self.ended.get_or_insert(Ended { code: 1006, reason: "connection failed" });
+                Close::NORMAL
+            }
+        };
+        self.client().close(close);
+        Poll::Ready(())
+    }
+
+    /// Stages what waits for the client, and its Close behind it.
+    fn stage(&mut self) {
+        if !self.session.may_send() || self.outbox.is_closing() {
+            return;
+        }
+        let Connection { session, outbox, newest_event, .. } = self;
+        let client = session.client.clone();
+        let (mut bytes, mut frames) = (outbox.bytes(), 0);
+        let close = client.take(
+            |item| {
+                let more = bytes == 0 || (bytes + item.bytes.len() <= STAGED_BYTES_MAX && frames < STAGED_FRAMES_MAX);
+                bytes += item.bytes.len();
+                frames += 1;
+                more
+            },
+            |item| {
+                *newest_event = (*newest_event).max(item.event_time());
+                // There is no bound to reach, and no Close before.
+                let _ = outbox.push(item.bytes, ());
+            },
+        );
+        if let Some(close) = close {
+            self.close(close);
+        }
+    }
+
+    fn close(&mut self, close: Close) {
+        self.ended.get_or_insert(Ended { code: close.code, reason: close.reason });
+        self.session.end();
+        let code = (close != Close::NORMAL || self.answers_nobody()).then_some(close.code);
+        if close == Close::SLOW {
+            self.outbox.close_at_once(code, close.reason);
+        } else {
+            self.outbox.close(code, close.reason);
+        }
+        self.close_by = self.shared.timers.now() + CLOSE_MS;
+        self.shared.timers.set(self.client(), self.close_by);
+    }
+
+    /// Whether the Close is our own and not the answer to the client's.
+    fn answers_nobody(&self) -> bool {
+        self.ended.is_none_or(|ended| ended.reason != "client")
+    }
+
+    /// Whether a write has made room for more.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        if self.outbox.is_idle() {
+            return Poll::Pending;
+        }
+        let written = self.outbox.poll_write(cx, &mut self.stream);
+        if let Poll::Ready(Ok(())) = &written {
+            if self.newest_event > 0 {
+                self.shared.metrics.age.observe(age_seconds(self.newest_event));
+                self.newest_event = 0;
+            }
+            self.session.wrote();
+        }
+        written
+    }
+
+    fn end(&mut self, ended: Ended) -> Poll<Ended> {
+        self.session.end();
+        let ended = *self.ended.get_or_insert(ended);
+        // A client may choose its code; ours are few.
+        let code = if ended.reason == "client" { ended.reason.to_owned() } else { ended.code.to_string() };
+        self.shared.metrics.closed.with_label_values(&[code]).inc();
+        Poll::Ready(ended)
+    }
+}
+
+impl<S: Stream> Future for Connection<S> {
+    type Output = Ended;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let this = self.get_mut();
+        this.client().waker.register(cx.waker());
+        for _ in 0..TURNS_MAX {
+            if this.outbox.is_closing() {
+                return this.poll_closing(cx);
+            }
+            this.session.tick(this.waiting.is_some());
+            let mut turned = this.poll_waiting(cx);
+            turned |= this.poll_read(cx).is_ready();
+            this.stage();
+            match this.poll_write(cx) {
+                Poll::Ready(Ok(())) => turned = true,
+                Poll::Ready(Err(_)) => return this.end(Ended { code: 1006, reason: "connection failed" }),
+                Poll::Pending => {}
+            }
+            if !turned && !this.outbox.is_closing() {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl<S: Stream> Connection<S> {
+    /// Writes the Close, then waits for the client's, for a short time, and ends the connection.
+    fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        let failed = Ended { code: 1006, reason: "connection failed" };
+        let now = self.shared.timers.now();
+        if now >= self.close_by {
+            return self.end(failed);
+        }
+        self.shared.timers.set(self.client(), self.close_by);
+        if !self.outbox.is_idle() {
+            match self.outbox.poll_write(cx, &mut self.stream) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return self.end(failed),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        match Pin::new(&mut self.stream).poll_shutdown(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Err(_)) => return self.end(failed),
+            Poll::Ready(Ok(())) => {}
+        }
+        match self.reader.poll_discard(cx, &mut self.stream) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(_) => self.end(failed),
+        }
+    }
+}
+
+/// Carries out the commands of a message in order, up to one that waits; the rest is kept with it.
+fn commands(session: &mut Session, message: &str) -> Option<Box<(Wait, String)>> {
+    let mut rest = message;
+    for _ in 0..command::COMMANDS_MAX {
+        let line;
+        (line, rest) = rest.split_once('\n').unwrap_or((rest, ""));
+        match command::commands(line).next() {
+            None => {}
+            Some(Ok(command)) => {
+                if let Some(wait) = session.handle(command) {
+                    return Some(Box::new((wait, rest.to_owned())));
+                }
+            }
+            Some(Err(_)) => session.client.close(Close::BAD_REQUEST),
+        }
+        if rest.is_empty() || session.client.is_closing() {
+            return None;
+        }
+    }
+    session.client.close(Close::BAD_REQUEST);
+    None
+}
+
+fn age_seconds(time: i64) -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    (now - time as f64 / 1000.0).max(0.0)
+}
+
+/// The ping of the client protocol, in its frame.
+pub(crate) fn ping() -> Bytes {
+    crate::websocket::text_frame(&[crate::protocol::reply::PING.as_bytes()])
+}

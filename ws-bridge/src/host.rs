@@ -1,0 +1,104 @@
+//! The bridge of a process: the one that runs, until a changed configuration makes another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::StatusCode;
+use prometheus::{Encoder, Registry, TextEncoder};
+use serde_json::{Value, json};
+use tokio::net::UnixStream;
+
+use crate::bridge::{Bridge, BridgeMetrics, StartError};
+use crate::connection::Ended;
+use crate::hello::{Hello, Stream};
+use crate::plan::Plan;
+use crate::server::{Carry, EventStream, EventsRequest, Refusal, Service};
+
+/// The bridge of a process.
+pub struct Host {
+    bridge: ArcSwap<Bridge>,
+    metrics: BridgeMetrics,
+    registry: Registry,
+}
+
+impl Host {
+    /// Starts a bridge on the Tokio runtime this is called in; its metrics are registered in `registry`.
+    ///
+    /// # Errors
+    /// A Kafka client cannot be made, or the metrics are registered already.
+    pub fn start(plan: Plan, registry: Registry) -> Result<Arc<Host>, StartError> {
+        let metrics = BridgeMetrics::register(&registry)?;
+        let bridge = ArcSwap::from_pointee(Bridge::start(plan, &metrics)?);
+        Ok(Arc::new(Host { bridge, metrics, registry }))
+    }
+
+    /// Puts another plan into force, unless it says the same. The clients of the bridge before are asked to connect
+    /// again, spread over `drain`, and recover what they miss. Whether there is a new bridge.
+    ///
+    /// # Errors
+    /// A Kafka client cannot be made; the bridge stays.
+    pub fn replace(&self, plan: Plan, drain: Duration) -> Result<bool, StartError> {
+        if self.bridge.load().has_plan(&plan) {
+            return Ok(false);
+        }
+        let next = Arc::new(Bridge::start(plan, &self.metrics)?);
+        let before = self.bridge.swap(next);
+        tokio::spawn(async move { before.stop(drain).await });
+        Ok(true)
+    }
+
+    /// See [`Bridge::carry`].
+    pub fn carry<S: Stream>(&self, stream: S, early: &[u8], hello: Hello) -> impl Future<Output = Ended> + Send + use<S> {
+        self.bridge.load().carry(stream, early, hello)
+    }
+
+    /// See [`Bridge::status`].
+    pub fn status(&self) -> Value {
+        self.bridge.load().status()
+    }
+
+    /// See [`Bridge::is_ready`].
+    pub fn is_ready(&self) -> bool {
+        self.bridge.load().is_ready()
+    }
+
+    /// See [`Bridge::stop`].
+    pub async fn stop(&self, drain: Duration) {
+        self.bridge.load_full().stop(drain).await;
+    }
+}
+
+impl Service for Arc<Host> {
+    fn websocket(&self, hello: Hello) -> Result<Carry, Refusal> {
+        if self.bridge.load().is_full() {
+            let detail = "there are as many connections as there may be";
+            return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail));
+        }
+        let host = self.clone();
+        Ok(Box::new(move |stream: UnixStream, early: Bytes| {
+            tokio::spawn(host.carry(stream, &early, hello));
+        }))
+    }
+
+    fn events(&self, request: EventsRequest) -> Result<EventStream, Refusal> {
+        crate::events::open(&self.bridge.load().shared, request)
+    }
+
+    fn healthy(&self) -> (bool, Value) {
+        (true, json!({"status": "up"}))
+    }
+
+    fn ready(&self) -> (bool, Value) {
+        (self.is_ready(), self.status())
+    }
+
+    fn metrics(&self) -> String {
+        let mut text = Vec::new();
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            log::error!("metrics cannot be written: {error}");
+        }
+        String::from_utf8(text).unwrap_or_default()
+    }
+}

@@ -1,0 +1,63 @@
+//! The program `sallyport-ws-bridge`: the bridge as a process of its own, with the edge's configuration file.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use sallyport_ws_bridge::{process_log, serve};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Chosen by measurement: docs/decisions/0005-allocator.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Kafka events to browsers, behind an edge that says who they are. Runs until SIGTERM or SIGINT; SIGHUP loads the
+/// configuration again.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100)]
+struct Arguments {
+    /// The configuration file, the same as the edge's. `ws_bridge.socket` in it says where to listen.
+    #[arg(default_value = "routes.yaml")]
+    file: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    process_log::start();
+    let done = tokio::runtime::Runtime::new()
+        .map_err(text)
+        .and_then(|runtime| runtime.block_on(run(arguments)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<(), String> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(text)?;
+    let serving = serve(&arguments.file).await.map_err(text)?;
+    log::info!("bridge on {}", serving.socket().display());
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match serving.reload().await {
+                Ok(true) => log::info!("the changed configuration is in force"),
+                Ok(false) => log::info!("nothing that concerns the bridge has changed"),
+                Err(error) => log::error!("the configuration is not loaded: {error}"),
+            },
+        }
+    }
+    serving.stop().await;
+    log::info!("stopped");
+    Ok(())
+}
+
+fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
