@@ -25,6 +25,7 @@ const INDEX: &str = "GET  /healthz    the process is alive\n\
     GET  /metrics    Prometheus\n\
     GET  /config     the running configuration, secrets masked\n\
     GET  /upstreams  targets, their health and load\n\
+    GET  /live       clients of the bridge, and how far Kafka was read\n\
     POST /reload     read the configuration again\n";
 
 /// What is answered.
@@ -96,8 +97,9 @@ async fn answer(head: &RequestHeader, edge: &Arc<Inner>) -> Answer {
         },
         ("/config", true) => configuration(edge),
         ("/upstreams", true) => upstreams(edge),
+        ("/live", true) => live(edge),
         ("/reload", false) if head.method == Method::POST => reload(edge).await,
-        ("/" | "/healthz" | "/readyz" | "/metrics" | "/config" | "/upstreams" | "/reload", _) => {
+        ("/" | "/healthz" | "/readyz" | "/metrics" | "/config" | "/upstreams" | "/live" | "/reload", _) => {
             text(StatusCode::METHOD_NOT_ALLOWED, INDEX)
         }
         _ => text(StatusCode::NOT_FOUND, INDEX),
@@ -111,6 +113,14 @@ fn local_name(head: &RequestHeader) -> bool {
     });
     let address = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || address.parse::<std::net::IpAddr>().is_ok()
+}
+
+/// Apart from readiness: an edge whose Kafka is away still serves everything else.
+fn live(edge: &Inner) -> Answer {
+    match edge.live.status() {
+        Some(status) => json_answer(StatusCode::OK, &status),
+        None => text(StatusCode::NOT_FOUND, "no bridge runs in this process\n"),
+    }
 }
 
 fn readiness(edge: &Inner) -> Answer {

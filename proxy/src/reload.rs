@@ -12,6 +12,7 @@ use sallyport_identity::{Issuer, Issuers};
 use thiserror::Error;
 
 use crate::listener::Bound;
+use crate::live::LiveError;
 use crate::plan::{Plan, Surroundings};
 use crate::run::{Inner, StartError};
 use crate::watch;
@@ -28,6 +29,9 @@ pub enum ReloadError {
     /// A new listener's address cannot be had.
     #[error(transparent)]
     Bind(#[from] StartError),
+    /// The bridge cannot be started; the one before goes on.
+    #[error("ws_bridge: {0}")]
+    Bridge(#[from] LiveError),
     /// The edge is on its way out.
     #[error("the edge is stopping")]
     Stopping,
@@ -77,11 +81,12 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
     let built = tokio::task::spawn_blocking(move || {
         let state = &of_build.service.state;
         let before = state.plan.load_full();
+        let seat = of_build.live.seat();
         let with = Surroundings {
             registry: &of_build.registry,
             metrics: &state.metrics,
             before: Some(&before),
-            bridge: of_build.bridge.as_ref(),
+            bridge: Some(&seat),
         };
         build(&of_build.path, &with)
     });
@@ -96,6 +101,7 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
         }
     }
     newcomers(inner, &plan).await;
+    inner.follow(&plan).await?;
     let of_files = plan.clone();
     let files = move || keys::load_files(&of_files.issuers, &of_files.loaded.base);
     // They were read and found good a moment ago; what changed since is reported by the next reload.

@@ -25,7 +25,7 @@ use crate::listener::{Bound, Drain, ListenerPlan, Service};
 use crate::metrics::Metrics;
 use crate::plan::{Plan, Surroundings};
 use crate::reload::{self, ReloadError};
-use crate::sidecar::Seat;
+use crate::live::{Live, LiveError};
 use crate::state::State;
 use crate::watch as files;
 
@@ -41,7 +41,6 @@ const CUT: Duration = Duration::from_secs(1);
 /// An edge that is not running yet: the filters it knows.
 pub struct Edge {
     registry: Registry,
-    bridge: Option<Seat>,
 }
 
 /// A running edge. Dropping it leaves it running until its runtime ends; [`Running::stop`] ends it well.
@@ -53,7 +52,7 @@ pub struct Running {
 /// What the tasks of a running edge share.
 pub(crate) struct Inner {
     pub(crate) registry: Registry,
-    pub(crate) bridge: Option<Seat>,
+    pub(crate) live: Arc<Live>,
     pub(crate) path: PathBuf,
     pub(crate) service: Service,
     pub(crate) keys: Keys,
@@ -91,19 +90,15 @@ pub enum StartError {
     /// Two metrics have the same name; a filter of one's own may be the reason.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The bridge cannot be started.
+    #[error("ws_bridge: {0}")]
+    Bridge(#[from] LiveError),
 }
 
 impl Edge {
     /// An edge that knows these filters.
     pub fn new(registry: Registry) -> Self {
-        Edge { registry, bridge: None }
-    }
-
-    /// With a bridge that runs in this process: routes with `sidecar: ws-bridge` lead to it, unless `ws_bridge.socket`
-    /// names another process.
-    pub fn bridge(mut self, seat: Seat) -> Self {
-        self.bridge = Some(seat);
-        self
+        Edge { registry }
     }
 
     /// Starts the edge of this configuration file, on the Tokio runtime this is called in.
@@ -112,12 +107,10 @@ impl Edge {
     /// The configuration is refused, or something it names cannot be had.
     pub async fn start(self, path: &Path) -> Result<Running, StartError> {
         let metrics = Metrics::new()?;
-        let with = Surroundings {
-            registry: &self.registry,
-            metrics: &metrics,
-            before: None,
-            bridge: self.bridge.as_ref(),
-        };
+        let live = Live::new();
+        let seat = live.seat();
+        let with =
+            Surroundings { registry: &self.registry, metrics: &metrics, before: None, bridge: Some(&seat) };
         let plan = reload::build(path, &with).map_err(StartError::Config)?;
         let process = plan.loaded.config.process.clone();
         let access_log = AccessLog::open(&process.access_log, &plan.loaded.base, metrics.log_dropped.clone())
@@ -130,7 +123,7 @@ impl Edge {
         let (alive, ended) = mpsc::channel(1);
         let inner = Arc::new(Inner {
             registry: self.registry,
-            bridge: self.bridge,
+            live,
             path: path.to_owned(),
             service: Service { proxy: Arc::new(proxy(&state)), state },
             keys,
@@ -170,6 +163,7 @@ impl Inner {
         // What is not there in time comes later; until then its routes answer 503.
         let _ = tokio::time::timeout(FIRST_KEYS, first).await;
         self.tend(&plan);
+        self.follow(&plan).await?;
         if let Some(address) = admin {
             let bind = |source| StartError::Bind { name: "admin".to_owned(), address, source };
             let socket = tokio::net::TcpListener::bind(address).await.map_err(bind)?;
@@ -188,6 +182,11 @@ impl Inner {
             tokio::spawn(files::watch(Arc::downgrade(&self)));
         }
         Ok(self)
+    }
+
+    /// The bridge of a plan, if it runs in this process.
+    pub(crate) async fn follow(&self, plan: &Plan) -> Result<(), LiveError> {
+        self.live.follow(plan, &self.service.state.metrics.registry, self.stop.subscribe()).await
     }
 
     /// Background work of a plan's upstreams and issuers.
@@ -273,7 +272,8 @@ impl Running {
         self.inner.stop.send_replace(true);
         self.inner.alive.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.inner.service.proxy.http_cleanup().await;
-        let drained = tokio::time::timeout(drain, self.alive.recv()).await.is_ok();
+        let ended = futures::future::join(self.inner.live.stop(drain), self.alive.recv());
+        let drained = tokio::time::timeout(drain, ended).await.is_ok();
         self.inner.kill.send_replace(true);
         if !drained {
             log::warn!("exchanges were still under way after {drain:?} and are cut");

@@ -87,8 +87,7 @@ impl Bridge {
     ///
     /// # Errors
     /// A Kafka client cannot be made.
-    pub fn start(plan: Plan, metrics: &BridgeMetrics) -> Result<Bridge, StartError> {
-        let plan = Arc::new(plan);
+    pub fn start(plan: Arc<Plan>, metrics: &BridgeMetrics) -> Result<Bridge, StartError> {
         let replay_bytes = usize::try_from(plan.settings.limits.replay_bytes.0).unwrap_or(usize::MAX);
         let hub = Arc::new(Hub::new(plan.families.values().cloned(), replay_bytes, metrics.bridge.clone()));
         let mut producers = BTreeMap::new();

@@ -28,7 +28,7 @@ impl Host {
     ///
     /// # Errors
     /// A Kafka client cannot be made, or the metrics are registered already.
-    pub fn start(plan: Plan, registry: Registry) -> Result<Arc<Host>, StartError> {
+    pub fn start(plan: Arc<Plan>, registry: Registry) -> Result<Arc<Host>, StartError> {
         let metrics = BridgeMetrics::register(&registry)?;
         let bridge = ArcSwap::from_pointee(Bridge::start(plan, &metrics)?);
         Ok(Arc::new(Host { bridge, metrics, registry }))
@@ -39,7 +39,7 @@ impl Host {
     ///
     /// # Errors
     /// A Kafka client cannot be made; the bridge stays.
-    pub fn replace(&self, plan: Plan, drain: Duration) -> Result<bool, StartError> {
+    pub fn replace(&self, plan: Arc<Plan>, drain: Duration) -> Result<bool, StartError> {
         if self.bridge.load().has_plan(&plan) {
             return Ok(false);
         }

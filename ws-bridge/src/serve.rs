@@ -55,7 +55,7 @@ pub struct Serving {
 struct Read {
     loaded: Loaded,
     issuers: Issuers,
-    plan: Plan,
+    plan: Arc<Plan>,
     socket: PathBuf,
 }
 
@@ -96,7 +96,7 @@ fn read(path: &Path, before: Option<&Issuers>) -> Result<Read, ServeError> {
     }
     let socket = loaded.config.ws_bridge.as_ref().and_then(|bridge| bridge.socket.as_ref());
     let socket = socket.map(|socket| loaded.base.join(&socket.value)).ok_or(ServeError::Embedded)?;
-    let plan = plan.ok_or(ServeError::Embedded)?;
+    let plan = plan.map(Arc::new).ok_or(ServeError::Embedded)?;
     Ok(Read { loaded, issuers, plan, socket })
 }
 

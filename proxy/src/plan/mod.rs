@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) listeners: Vec<Arc<ListenerPlan>>,
     /// Where routes with `sidecar: ws-bridge` lead.
     pub(crate) bridge: Option<Arc<Seat>>,
+    /// What the bridge does, if there is one.
+    pub(crate) live: Option<Arc<sallyport_ws_bridge::Plan>>,
     pub(crate) kept: Kept,
 }
 
@@ -110,11 +112,13 @@ impl Plan {
     fn build(loaded: Loaded, with: &Surroundings<'_>, report: &mut Report) -> Option<Plan> {
         let mut kept = with.before.map(|plan| plan.kept.next()).unwrap_or_default();
         let upstreams = parts::upstreams(&loaded, with.before, report);
-        let issuers = parts::issuers(&loaded, with.before, report);
+        let issuers =
+            sallyport_identity::load::issuers(&loaded, with.before.map(|plan| &plan.issuers), report);
         let listeners = parts::listeners(&loaded, with.before, report);
         let mut chains = chains::Chains::build(&loaded, with, &issuers, &kept, report);
         let routes = parts::routes(&loaded, with, &mut chains, &upstreams, report);
         let table = Table::build(&loaded.config.routes, report);
+        let live = sallyport_ws_bridge::Plan::compile(&loaded.config, &issuers, report).map(Arc::new);
         let bare = chains.bare(report);
         if !report.is_empty() {
             return None;
@@ -126,6 +130,7 @@ impl Plan {
             generation: with.before.map_or(0, |plan| plan.generation) + 1,
             loaded_at: SystemTime::now(),
             bridge: parts::bridge(&loaded, with).map(Arc::new),
+            live,
             loaded,
             stamps: Stamps::new(),
             table,

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sallyport_config::{Loaded, Located, Location, Report, nearest, route};
+use sallyport_config::{Loaded, Located, Report, nearest, route};
 use sallyport_filters::Chain;
 use sallyport_filters::exchange::RouteFacts;
-use sallyport_identity::keys;
-use sallyport_identity::{Issuer, Issuers};
 
 use super::action::{self, Action, Redirect, RetryPlan, Split};
 use super::chains::Chains;
@@ -33,30 +31,6 @@ pub(super) fn upstreams(loaded: &Loaded, before: Option<&Plan>, report: &mut Rep
         }
     }
     upstreams
-}
-
-/// The issuers; one whose settings are the same keeps its keys. Files are read here to be refused if they are wrong; what
-/// they say gets into running issuers only when the plan gets into force.
-pub(super) fn issuers(loaded: &Loaded, before: Option<&Plan>, report: &mut Report) -> Issuers {
-    let mut issuers = Issuers::default();
-    for (name, settings) in loaded.config.issuers.iter() {
-        let Some(next) = Issuer::new(&name.value, settings, report) else { continue };
-        issuers.insert(Arc::new(next));
-    }
-    for problem in keys::load_files(&issuers, &loaded.base) {
-        let settings = loaded.config.issuers.iter().find(|(name, _)| *name.value == *problem.issuer);
-        let files = settings.into_iter().flat_map(|(_, issuer)| {
-            let keys = issuer.jwks.as_ref().and_then(|jwks| jwks.file.as_ref());
-            keys.into_iter().chain(issuer.revocations.as_ref().map(|list| &list.file))
-        });
-        let file = files.into_iter().find(|file| loaded.base.join(&file.value) == problem.path);
-        report.error(file.map_or(Location::NOWHERE, |file| file.at), problem.to_string());
-    }
-    let running = |next: &Arc<Issuer>| {
-        let running = before.and_then(|plan| plan.issuers.find(next.name()));
-        running.filter(|running| running.settings_fingerprint() == next.settings_fingerprint())
-    };
-    issuers.iter().map(|next| running(next).unwrap_or_else(|| next.clone())).collect()
 }
 
 /// The listeners, with their certificates read anew. `None` after an error.
