@@ -3,11 +3,9 @@
 //! Errors follow CEL: `||` is true if either side is, whatever becomes of the other; `&&` is false if either side is;
 //! `exists` and `all` likewise over their elements. Every other error goes up.
 
-use std::rc::Rc;
-
-use thiserror::Error;
-
-use crate::node::{Arithmetic, Convert, Fold, FoldParts, Node, Order, TextTest};
+use crate::conversion::conversion;
+use crate::error::EvaluationError;
+use crate::node::{Arithmetic, Convert, Node, Order, TextTest};
 use crate::path::{Place, Step};
 use crate::value::{self, Val};
 use crate::vars::{Found, Vars};
@@ -20,47 +18,7 @@ pub const STEPS_MAX: u32 = 20_000;
 /// How deep values are compared. JSON that was read with serde_json is never deeper.
 const DEPTH_MAX: u32 = 128;
 
-/// Why a condition could not be decided. Callers take it for `false`. None of these holds a value from outside, and
-/// none allocates: a missing field is an everyday thing.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum EvaluationError {
-    /// A variable that is not bound, or a field or element that is not there.
-    #[error("`{0}` is missing")]
-    Missing(std::sync::Arc<Place>),
-    /// A field, a key or an element of something made on the way is not there.
-    #[error("a field, key or element is missing")]
-    NoSuchEntry,
-    /// An operator or function that values of these types do not have.
-    #[error("`{operation}` does not go with {left}{}{right}", if .right.is_empty() { "" } else { " and " })]
-    Types {
-        /// The operator or function.
-        operation: &'static str,
-        /// The type of its operand, or of the left one.
-        left: &'static str,
-        /// The type of the right one; empty where there is none.
-        right: &'static str,
-    },
-    /// The condition came out as something else than true or false.
-    #[error("the condition is {0}, not bool")]
-    NotBoolean(&'static str),
-    /// A number left the range of its type.
-    #[error("a number is out of range")]
-    Overflow,
-    /// Division by zero, or its rest.
-    #[error("division by zero")]
-    DivisionByZero,
-    /// A text or number that cannot be converted.
-    #[error("`{0}(...)` cannot convert this value")]
-    Conversion(&'static str),
-    /// A map literal with the same key twice.
-    #[error("a map has the same key twice")]
-    RepeatedKey,
-    /// [`STEPS_MAX`].
-    #[error("it takes more than {STEPS_MAX} steps")]
-    TooMuchWork,
-}
-
-type Outcome<T> = Result<T, EvaluationError>;
+pub(crate) type Outcome<T> = Result<T, EvaluationError>;
 
 /// Decides a condition.
 pub(crate) fn holds(node: &Node, vars: &Vars<'_>) -> Outcome<bool> {
@@ -76,16 +34,17 @@ pub(crate) fn holds(node: &Node, vars: &Vars<'_>) -> Outcome<bool> {
     }
 }
 
-struct Run<'a, 'v> {
+/// One evaluation.
+pub(crate) struct Run<'a, 'v> {
     vars: &'a Vars<'v>,
     /// The variables of the folds around, outermost first.
-    locals: Vec<Val<'a>>,
+    pub(crate) locals: Vec<Val<'a>>,
     /// Steps left; 0 is none, and stays so.
     steps: u32,
 }
 
 impl<'a, 'v: 'a> Run<'a, 'v> {
-    fn spend(&mut self, steps: usize) -> Outcome<()> {
+    pub(crate) fn spend(&mut self, steps: usize) -> Outcome<()> {
         self.steps = self.steps.saturating_sub(u32::try_from(steps).unwrap_or(u32::MAX));
         if self.steps == 0 { Err(EvaluationError::TooMuchWork) } else { Ok(()) }
     }
@@ -94,7 +53,7 @@ impl<'a, 'v: 'a> Run<'a, 'v> {
         self.spend(text.len() / 64)
     }
 
-    fn evaluate(&mut self, node: &'a Node) -> Outcome<Val<'a>> {
+    pub(crate) fn evaluate(&mut self, node: &'a Node) -> Outcome<Val<'a>> {
         self.spend(1)?;
         match node {
             Node::Null => Ok(Val::Null),
@@ -198,7 +157,7 @@ impl<'a, 'v: 'a> Run<'a, 'v> {
         }
     }
 
-    fn boolean(&mut self, node: &'a Node, operation: &'static str) -> Outcome<bool> {
+    pub(crate) fn boolean(&mut self, node: &'a Node, operation: &'static str) -> Outcome<bool> {
         match self.evaluate(node)? {
             Val::Bool(value) => Ok(value),
             other => Err(types(operation, &other, None)),
@@ -401,139 +360,9 @@ impl<'a, 'v: 'a> Run<'a, 'v> {
         }
         conversion(convert, operand)
     }
-
-    fn fold(&mut self, fold: Fold, parts: &'a FoldParts) -> Outcome<Val<'a>> {
-        let range = self.evaluate(&parts.range)?;
-        let (len, keys) = match (range.list_len(), range.map_len()) {
-            (Some(len), _) => (len, None),
-            (None, Some(len)) => {
-                self.spend(len)?;
-                (len, Some(range.keys()))
-            }
-            (None, None) => return Err(types("exists", &range, None)),
-        };
-        let mut kept = Kept::default();
-        let mut result = Ok(false);
-        for index in 0..len {
-            let element = match &keys {
-                Some(keys) => keys.get(index).cloned(),
-                None => range.element(index),
-            };
-            self.locals.push(element.unwrap_or(Val::Null));
-            result = self.fold_one(fold, parts, &mut kept);
-            self.locals.pop();
-            if !matches!(result, Ok(false)) {
-                break;
-            }
-        }
-        let decided = result?;
-        match fold {
-            Fold::All | Fold::Exists if decided => Ok(Val::Bool(fold == Fold::Exists)),
-            Fold::All | Fold::Exists => kept.error.map_or(Ok(Val::Bool(fold == Fold::All)), Err),
-            Fold::ExistsOne => Ok(Val::Bool(kept.count == 1)),
-            Fold::Filter | Fold::Map => Ok(Val::List(Rc::from(kept.list))),
-        }
-    }
-
-    /// Asks one element; true where it decides the fold.
-    fn fold_one(&mut self, fold: Fold, parts: &'a FoldParts, kept: &mut Kept<'a>) -> Outcome<bool> {
-        self.spend(1)?;
-        match fold {
-            Fold::All | Fold::Exists => match self.boolean(&parts.body, "exists") {
-                Ok(value) => return Ok(value == (fold == Fold::Exists)),
-                Err(EvaluationError::TooMuchWork) => return Err(EvaluationError::TooMuchWork),
-                Err(error) => kept.error = kept.error.take().or(Some(error)),
-            },
-            Fold::ExistsOne => kept.count += usize::from(self.boolean(&parts.body, "exists_one")?),
-            Fold::Filter => {
-                if self.boolean(&parts.body, "filter")? {
-                    kept.list.extend(self.locals.last().cloned());
-                }
-            }
-            Fold::Map => {
-                let wanted = match &parts.guard {
-                    Some(guard) => self.boolean(guard, "map")?,
-                    None => true,
-                };
-                if wanted {
-                    let made = self.evaluate(&parts.body)?;
-                    kept.list.push(made);
-                }
-            }
-        }
-        Ok(false)
-    }
 }
 
-/// What a fold has gathered so far.
-#[derive(Default)]
-struct Kept<'a> {
-    error: Option<EvaluationError>,
-    count: usize,
-    list: Vec<Val<'a>>,
-}
-
-fn types(operation: &'static str, left: &Val<'_>, right: Option<&Val<'_>>) -> EvaluationError {
+/// An operation that does not go with values of these types.
+pub(crate) fn types(operation: &'static str, left: &Val<'_>, right: Option<&Val<'_>>) -> EvaluationError {
     EvaluationError::Types { operation, left: left.kind(), right: right.map_or("", Val::kind) }
-}
-
-fn conversion(convert: Convert, operand: Val<'_>) -> Outcome<Val<'_>> {
-    // The ends of the ranges are cel-go's: a double at or beyond them is refused, since `as` would saturate.
-    const INT_ENDS: (f64, f64) = (-9_223_372_036_854_775_808.0, 9_223_372_036_854_775_808.0);
-    const UINT_END: f64 = 18_446_744_073_709_551_616.0;
-    let (name, made) = match convert {
-        Convert::Bool => (
-            "bool",
-            match &operand {
-                Val::Bool(value) => Some(Val::Bool(*value)),
-                // The spellings of Go's strconv.ParseBool, as cel-go takes them.
-                other => match other.text() {
-                    Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Some(Val::Bool(true)),
-                    Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Some(Val::Bool(false)),
-                    _ => None,
-                },
-            },
-        ),
-        Convert::Int => (
-            "int",
-            match &operand {
-                Val::Int(value) => Some(Val::Int(*value)),
-                Val::UInt(value) => i64::try_from(*value).ok().map(Val::Int),
-                Val::Double(value) if *value > INT_ENDS.0 && *value < INT_ENDS.1 => {
-                    Some(Val::Int(*value as i64))
-                }
-                other => other.text().and_then(|text| text.parse().ok()).map(Val::Int),
-            },
-        ),
-        Convert::UInt => (
-            "uint",
-            match &operand {
-                Val::UInt(value) => Some(Val::UInt(*value)),
-                Val::Int(value) => u64::try_from(*value).ok().map(Val::UInt),
-                Val::Double(value) if *value >= 0.0 && *value < UINT_END => Some(Val::UInt(*value as u64)),
-                other => other.text().and_then(|text| text.parse().ok()).map(Val::UInt),
-            },
-        ),
-        Convert::Double => (
-            "double",
-            match &operand {
-                Val::Double(value) => Some(Val::Double(*value)),
-                Val::Int(value) => Some(Val::Double(*value as f64)),
-                Val::UInt(value) => Some(Val::Double(*value as f64)),
-                other => other.text().and_then(|text| text.parse().ok()).map(Val::Double),
-            },
-        ),
-        Convert::Text => (
-            "string",
-            match &operand {
-                Val::Text(_) | Val::Made(_) => return Ok(operand),
-                Val::Bool(value) => Some(Val::Made(value.to_string().into())),
-                Val::Int(value) => Some(Val::Made(value.to_string().into())),
-                Val::UInt(value) => Some(Val::Made(value.to_string().into())),
-                Val::Double(value) => Some(Val::Made(value.to_string().into())),
-                _ => None,
-            },
-        ),
-    };
-    made.ok_or(EvaluationError::Conversion(name))
 }

@@ -7,7 +7,10 @@
 mod alternative;
 mod compile;
 mod condition;
+mod conversion;
+mod error;
 mod evaluate;
+mod fold;
 mod node;
 pub mod path;
 pub mod projection;
@@ -18,7 +21,8 @@ mod vars;
 
 pub use alternative::Alternative;
 pub use condition::{Condition, Reads};
-pub use evaluate::{EvaluationError, STEPS_MAX};
+pub use error::EvaluationError;
+pub use evaluate::STEPS_MAX;
 pub use path::{FieldPath, Place, Step};
 pub use projection::{Projection, ProjectionError, slice};
 pub use singular::singular;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use crate::evaluate::EvaluationError;
+use crate::error::EvaluationError;
 use crate::node::Arithmetic;
 use crate::vars::Found;
 
