@@ -1,0 +1,52 @@
+//! What is counted about Kafka. Labels are names from the configuration, topics, partitions, or words from here.
+
+use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+
+/// The metrics of all clusters; clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    pub(super) records: IntCounterVec,
+    pub(super) bytes: IntCounterVec,
+    pub(super) lag: IntGaugeVec,
+    pub(super) stalls: IntCounterVec,
+    pub(super) recreated: IntCounterVec,
+    pub(super) errors: IntCounterVec,
+    pub(super) produced: IntCounterVec,
+    pub(super) dead_letters: IntCounterVec,
+}
+
+impl Metrics {
+    /// Makes the metrics and registers them.
+    ///
+    /// # Errors
+    /// If they are registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let made = IntCounterVec::new(Opts::new(format!("sallyport_kafka_{name}"), help), labels)?;
+            registry.register(Box::new(made.clone()))?;
+            Ok::<_, prometheus::Error>(made)
+        };
+        let lag = IntGaugeVec::new(
+            Opts::new(
+                "sallyport_kafka_lag_records",
+                "Offsets between what was read and the partition's end.",
+            ),
+            &["topic", "partition"],
+        )?;
+        registry.register(Box::new(lag.clone()))?;
+        Ok(Metrics {
+            records: counter("records_total", "Records read, by topic.", &["topic"])?,
+            bytes: counter("record_bytes_total", "Bytes of keys and values read, by topic.", &["topic"])?,
+            lag,
+            stalls: counter("stalls_total", "Consumers made anew because they did not move.", &["cluster"])?,
+            recreated: counter("topics_recreated_total", "Topics deleted or made again.", &["cluster"])?,
+            errors: counter("reader_errors_total", "Errors while reading, by kind.", &["cluster", "kind"])?,
+            produced: counter("produced_total", "Records sent, by outcome.", &["cluster", "outcome"])?,
+            dead_letters: counter(
+                "dead_letters_total",
+                "Dead letters, by outcome.",
+                &["cluster", "outcome"],
+            )?,
+        })
+    }
+}
