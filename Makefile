@@ -7,7 +7,7 @@ PROFILE ?= dev
 STEP := ./scripts/step.sh
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test fmt lint fuzz clients deny setup
+.PHONY: demo test fmt lint fuzz clients realtime deny setup
 
 ## A guarded edge in front of sample services, with a curl line for each capability.
 demo:
@@ -15,18 +15,20 @@ demo:
 	@echo "Building; the first time takes some minutes."
 	cargo run --quiet --locked --profile $(PROFILE) -p sallyport -- demo
 
-## Everything that has to hold before a change is merged. .ci/run calls this.
+## Everything that has to hold before a change is merged. .ci/run calls this. What fails soon comes first.
 test:
 	@$(STEP) "set-up" ./scripts/setup.sh test
 	@$(STEP) "format" cargo fmt --all --check
+	@$(STEP) "dependencies" ./scripts/deny.sh
 	@$(STEP) "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 	@$(STEP) "unit, story and doc tests" ./scripts/test.sh
 	@$(STEP) "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
 	@$(STEP) "reference" ./scripts/reference.sh --check
 	@$(STEP) "examples" ./scripts/examples.sh
 	@$(STEP) "real clients" ./tests/clients/run.sh
+	@$(STEP) "real Kafka, real browsers" ./scripts/realtime.sh
 	@$(STEP) "fuzzing, a short run" ./scripts/fuzz.sh
-	@$(STEP) "dependencies" ./scripts/deny.sh
+	@./scripts/not-run.sh
 
 ## Formats everything.
 fmt:
@@ -43,6 +45,10 @@ fuzz: setup
 ## curl, h2load and httpx against a running edge.
 clients: setup
 	./tests/clients/run.sh
+
+## The stories of the real-time bridge with a real Kafka, the official SDK and Chromium; STORIES="recovery sse" make realtime
+realtime:
+	@./scripts/realtime.sh $(STORIES)
 
 ## Licences, duplicates, sources, advisories of the dependencies.
 deny: setup

@@ -25,6 +25,14 @@ RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1 \
 -Cllvm-args=-sanitizer-coverage-trace-compares \
 -Cllvm-args=-simplifycfg-branch-fold-threshold=0"
 export RUSTFLAGS
+
+# OpenSSL comes with the Kafka client of the bridge, takes minutes to build and is not what is fuzzed: that of an ordinary
+# build does, if there was one. Both crates that look for it are told where it is.
+openssl=$(ls -td "${CARGO_TARGET_DIR:-../target}"/*/build/openssl-sys-*/out/openssl-build/install 2>/dev/null | head -n 1)
+if [ -n "$openssl" ]; then
+    openssl=$(realpath "$openssl")
+    export OPENSSL_NO_VENDOR=1 OPENSSL_STATIC=1 OPENSSL_DIR="$openssl" DEP_OPENSSL_ROOT="$openssl"
+fi
 cargo build --release --locked --target "$host" --bins
 
 built=${CARGO_TARGET_DIR:-target}/$host/release

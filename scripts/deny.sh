@@ -5,6 +5,8 @@ cd "$(dirname "$0")/.."
 
 PATH="$(realpath "${CARGO_TARGET_DIR:-target}")/tools/bin:$PATH"
 cargo deny --locked check bans licenses sources
+# A workspace of its own, whose lock file is easily forgotten.
+cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 
 # The advisories live in a git repository of their own, which not every machine can reach.
 if timeout 120 cargo deny --locked fetch db; then

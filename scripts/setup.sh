@@ -3,7 +3,7 @@
 # Debian packages with apt-get (as root or with sudo), Python packages into target/venv, cargo tools into target/tools.
 #   scripts/setup.sh build    what `make demo` needs
 #   scripts/setup.sh test     what `make test` needs
-#   scripts/setup.sh realtime what tests/realtime needs: Java and Maven for Kafka, Node, Chromium, kcat
+#   scripts/setup.sh realtime what Kafka and tests/realtime need: Java and Maven, Node, Chromium, kcat
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,10 +26,14 @@ as_root() {
 }
 
 # packages NAME...: installs Debian packages.
+listed=
 packages() {
     command -v apt-get >/dev/null || fail "please install what Debian calls: $*"
     echo "set-up: installing $*"
-    as_root apt-get update -qq || fail "apt-get needs root or sudo; please install: $*"
+    if [ -z "$listed" ]; then
+        as_root apt-get update -qq || fail "apt-get needs root or sudo; please install: $*"
+        listed=yes
+    fi
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
         fail "could not install $*"
 }
@@ -107,10 +111,11 @@ browser() {
 
 mode=${1:-build}
 rust
-# Pingora's zlib and zstd, aws-lc and mimalloc are C.
+# Pingora's zlib and zstd, aws-lc, mimalloc, librdkafka and OpenSSL are C; OpenSSL is configured with perl.
 need cc gcc
 need make make
 need cmake cmake
+need perl perl
 [ "$mode" = build ] && exit 0
 case "$mode" in
 test) ;;
@@ -138,3 +143,5 @@ need openssl openssl
 need h2load nghttp2-client
 venv
 tool cargo-deny "$CARGO_DENY"
+# Without these there is still all the rest; steps that then cannot run say so by scripts/not-run.sh.
+scripts/setup.sh realtime || [ "${CI:-}" != true ] || fail "in continuous integration all of it is needed"
