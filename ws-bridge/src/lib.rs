@@ -26,6 +26,7 @@ mod events;
 pub mod hello;
 mod bridge;
 pub mod server;
+pub mod explain;
 mod host;
 mod serve;
 pub mod process_log;

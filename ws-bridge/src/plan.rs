@@ -9,6 +9,7 @@ use sallyport_condition::{Condition, FieldPath, Projection, Reads};
 use sallyport_config::ws_bridge::{Publish, Source, WsBridge};
 use sallyport_config::{Config, Located, Report};
 use sallyport_identity::{Issuers, Verifier};
+use serde_json::Value;
 
 use crate::allowance::Allowance;
 use crate::hub::Family;
@@ -138,6 +139,18 @@ impl Plan {
         let mut publishes = self.publish.values().chain(self.rpc.values());
         publishes.any(|publish| *publish.cluster == *cluster)
             || self.sources.iter().any(|source| *source.cluster == *cluster && source.dead_letter.is_some())
+    }
+
+    /// The channels that a client with these claims is subscribed to without asking.
+    pub(crate) fn joined(&self, claims: &Value) -> Vec<Arc<str>> {
+        let mut channels: Vec<Arc<str>> =
+            self.joins.iter().filter_map(|join| join.render(claims).map(Arc::from)).collect();
+        if let Some(Value::Array(listed)) = claims.get("channels") {
+            channels.extend(listed.iter().filter_map(Value::as_str).map(Arc::from));
+        }
+        channels.sort();
+        channels.dedup();
+        channels
     }
 
     /// How far back a start reads: as far as the family that keeps its events longest.

@@ -182,8 +182,7 @@ impl Classes {
 
 /// Whether subscribers with these claims and this filter see an event. The one place where that is decided.
 pub(crate) fn sees(family: &Family, key: &ClassKey, claims: &Value, event: &Stored) -> bool {
-    let vars = family.event_vars(event).bind("claims", claims);
-    family.visible_to.holds(&vars).unwrap_or(false)
+    family.visible(claims, event).unwrap_or(false)
         && key.filter.as_ref().is_none_or(|filter| filter.passes(&event.event.tags))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sallyport_condition::{Alternative, Condition, Place, Reads, Vars};
+use sallyport_condition::{Alternative, Condition, EvaluationError, Place, Reads, Vars};
 use sallyport_config::ws_bridge::{self, Replay, Slow};
 use sallyport_config::{Located, Report};
 use serde_json::{Map, Value};
@@ -13,9 +13,9 @@ use crate::kafka::TopicPattern;
 use crate::protocol::reply::json;
 
 /// What `visible_to` may read.
-const OF_EVENT: [&str; 7] = ["claims", "event", "ce", "tags", "key", "channel", "id"];
+pub(crate) const OF_EVENT: [&str; 7] = ["claims", "event", "ce", "tags", "key", "channel", "id"];
 /// What `subscribe_if` may read.
-const OF_SUBSCRIPTION: [&str; 3] = ["claims", "channel", "id"];
+pub(crate) const OF_SUBSCRIPTION: [&str; 3] = ["claims", "channel", "id"];
 
 /// A family of channels.
 pub(crate) struct Family {
@@ -99,8 +99,18 @@ impl Family {
 
     /// Whether a subject may subscribe to a channel, or to a pattern.
     pub(crate) fn may_subscribe(&self, claims: &Value, channel: &str) -> bool {
-        let vars = Vars::new().bind("claims", claims).bind_text("channel", channel).bind_text("id", id(channel));
+        let vars = Self::subscription_vars(claims, channel);
         self.subscribe_if.as_ref().is_none_or(|condition| condition.holds(&vars).unwrap_or(false))
+    }
+
+    /// What `subscribe_if` may read.
+    pub(crate) fn subscription_vars<'a>(claims: &'a Value, channel: &'a str) -> Vars<'a> {
+        Vars::new().bind("claims", claims).bind_text("channel", channel).bind_text("id", id(channel))
+    }
+
+    /// Whether `visible_to` holds. An error means no.
+    pub(crate) fn visible(&self, claims: &Value, event: &Stored) -> Result<bool, EvaluationError> {
+        self.visible_to.holds(&self.event_vars(event).bind("claims", claims))
     }
 
     /// What conditions may read of an event.

@@ -57,6 +57,17 @@ pub struct Mapping {
     facts: Facts,
 }
 
+/// What becomes of a record that is no poison.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing: it has no value.
+    Tombstone,
+    /// Nothing: `when` does not hold for these facts, or cannot be decided.
+    Unwanted(Value),
+    /// This event.
+    Event(Event),
+}
+
 /// What conditions read besides the data.
 #[derive(Debug, Default)]
 struct Facts {
@@ -111,6 +122,11 @@ impl Mapping {
         Some(Mapping { channel, tags, data, key, when, projection: Projection::new(paths), facts })
     }
 
+    /// The condition that a record's facts have to fulfil, if there is one.
+    pub fn when(&self) -> Option<&Condition> {
+        self.when.as_ref()
+    }
+
     /// The family that its channels belong to.
     pub fn family(&self) -> &str {
         family(self.channel.beginning())
@@ -118,14 +134,26 @@ impl Mapping {
 
     /// Makes an event of a record. `None` for a tombstone, and where `when` does not hold or cannot be decided.
     ///
+    /// # Errors
+    ///
+    /// If the record is a poison record.
+    pub fn apply(&self, record: &Record) -> Result<Option<Event>, Poison> {
+        Ok(match self.outcome(record)? {
+            Outcome::Event(event) => Some(event),
+            Outcome::Tombstone | Outcome::Unwanted(_) => None,
+        })
+    }
+
+    /// What becomes of a record, and if it is no event, why.
+    ///
     /// The data passes byte for byte, shared with the record, but for white space: around the value it is cut off, and
     /// line breaks inside, which JSON only has between its tokens, become spaces, since clients' messages are lines.
     ///
     /// # Errors
     ///
     /// If the record is a poison record.
-    pub fn apply(&self, record: &Record) -> Result<Option<Event>, Poison> {
-        let Some(value) = &record.value else { return Ok(None) };
+    pub fn outcome(&self, record: &Record) -> Result<Outcome, Poison> {
+        let Some(value) = &record.value else { return Ok(Outcome::Tombstone) };
         let event = CloudEvent::of(record, value)?;
         let fields = self.projection.read(&event.data).map_err(not_json)?;
         let from = Filling { record, event: &event, fields: &fields };
@@ -151,10 +179,10 @@ impl Mapping {
         if let Some(when) = &self.when
             && !matches!(when.holds(&Vars::new().bind_members(&facts)), Ok(true))
         {
-            return Ok(None);
+            return Ok(Outcome::Unwanted(facts));
         }
         let place = Place { topic: record.topic.clone(), partition: record.partition, offset: record.offset };
-        Ok(Some(Event { channel, data, tags, key, time: record.timestamp, facts, place }))
+        Ok(Outcome::Event(Event { channel, data, tags, key, time: record.timestamp, facts, place }))
     }
 
     fn data_of(&self, data: &Bytes) -> Result<Bytes, Poison> {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sallyport_identity::{NotVerified, Refusal, Verified};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::subscribe::Begun;
@@ -108,17 +107,7 @@ impl Session {
     /// The channels that the client is subscribed to without asking: those of families that say so, and those that its
     /// claims list.
     pub(super) fn joins(&self) -> Vec<Wish> {
-        let claims = self.who.claims();
-        let mut channels: Vec<Arc<str>> = Vec::new();
-        for join in &self.shared.plan.joins {
-            channels.extend(join.render(claims).map(Arc::from));
-        }
-        if let Some(Value::Array(listed)) = claims.get("channels") {
-            channels.extend(listed.iter().filter_map(Value::as_str).map(Arc::from));
-        }
-        channels.sort();
-        channels.dedup();
-        channels.into_iter().map(Wish::of_server).collect()
+        self.shared.plan.joined(self.who.claims()).into_iter().map(Wish::of_server).collect()
     }
 
     /// Begins one subscription after the other, then answers.

@@ -22,7 +22,7 @@ use crate::kafka::SendError;
 use crate::protocol::{Close, Command, ErrorCode, reply};
 use crate::who::Who;
 
-pub(crate) use subscribe::{Begun, CaughtUpOr, Wish};
+pub(crate) use subscribe::{Begun, CaughtUpOr, Wish, check_name};
 
 /// Never, as a time.
 const NEVER: u64 = u64::MAX;

@@ -320,7 +320,8 @@ fn subscribed(welcome: &hub::Welcome, expires_at: u64, now: u64) -> reply::Subsc
     }
 }
 
-fn check_name(channel: &str, family: &Family, bytes_max: usize) -> Result<(), ErrorCode> {
+/// Whether a subscription may have this name at all.
+pub(crate) fn check_name(channel: &str, family: &Family, bytes_max: usize) -> Result<(), ErrorCode> {
     if channel.len() > bytes_max || channel.chars().any(char::is_control) {
         return Err(ErrorCode::BAD_REQUEST);
     }
