@@ -1,8 +1,9 @@
 //! The opening handshake of a WebSocket, all of RFC 6455, section 4.2.1, again: the edge is not the only thing that could
 //! be wrong. The origin is the edge's to check.
 //!
-//! fastwebsockets looks at the key's presence and the version only; its answer, with the key's hash, is used.
+//! fastwebsockets looks at the key's presence and the version only, so nothing of its handshake is used.
 
+use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
@@ -18,6 +19,8 @@ use super::{Carry, Refusal};
 
 /// The subprotocol spoken here; a client that names none gets none, and speaks it nevertheless.
 const PROTOCOL: &str = "centrifuge-json";
+/// What a server appends to the key before it hashes it (RFC 6455, section 1.3).
+const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// Whether the request asks to go on as a WebSocket. Another protocol in `Upgrade` is ignored (RFC 9110, section 7.8).
 pub(super) fn is_wanted<B>(request: &Request<B>) -> bool {
@@ -82,17 +85,19 @@ pub(super) fn hand_over(upgrade: OnUpgrade, carry: Carry) {
 
 /// 101, with the hash of the key.
 fn accept(key: &HeaderValue, protocol: bool) -> Result<Response<Body>, Refusal> {
-    let mut handshake = Request::new(());
-    handshake.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key.clone());
-    handshake.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    // Its future, which would give the connection an 8 KiB buffer, is not used.
-    let (answer, _) = fastwebsockets::upgrade::upgrade(&mut handshake).map_err(|error| {
-        log::error!("a checked handshake is refused: {error}");
+    let hash = digest(&SHA1_FOR_LEGACY_USE_ONLY, &[key.as_bytes(), GUID].concat());
+    let hash = HeaderValue::from_str(&STANDARD.encode(hash)).map_err(|error| {
+        log::error!("the answer to a key is no header: {error}");
         Refusal::bad_request("the handshake is refused")
     })?;
-    let mut answer = answer.map(|_| Body::empty());
+    let mut answer = Response::new(Body::empty());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, hash);
     if protocol {
-        answer.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
     }
     Ok(answer)
 }
