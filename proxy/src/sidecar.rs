@@ -15,7 +15,7 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use sallyport_config::route::Timeouts;
 use sallyport_filters::Facts;
-use sallyport_ws_bridge::hello::{Hello, Stream};
+pub use sallyport_ws_bridge::hello::{Hello, Stream};
 
 /// Its name in logs, where an upstream's stands otherwise.
 pub(crate) const NAME: &str = "ws-bridge";

@@ -3,6 +3,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastwebsockets::{Frame, OpCode, Payload, Role, WebSocket};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
@@ -251,6 +252,32 @@ impl WebSocketOrigin {
         .await
     }
 
+    /// Does this on a Unix socket, which has no address.
+    pub fn on_socket<F, T>(path: &Path, behaviour: F) -> Self
+    where
+        F: Fn(Box<dyn Stream>, Head) -> T + Send + Sync + 'static,
+        T: Future<Output = ()> + Send + 'static,
+    {
+        let listener = UnixListener::bind(path).expect("a Unix socket in a folder of the story");
+        let (log, heads) = watch::channel(Vec::new());
+        let (log, behaviour) = (Arc::new(log), Arc::new(behaviour));
+        let serve = async move {
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                let (log, behaviour) = (Arc::clone(&log), Arc::clone(&behaviour));
+                tokio::spawn(async move {
+                    let mut stream: Box<dyn Stream> = Box::new(stream);
+                    if let Some(head) = read_head(&mut stream).await {
+                        log.send_modify(|heads| heads.push(head.clone()));
+                        behaviour(stream, head).await;
+                    }
+                });
+            }
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        WebSocketOrigin { address, heads, task: tokio::spawn(serve).abort_handle() }
+    }
+
     async fn start(tls: Option<TlsAcceptor>, at_once: Vec<u8>, behaviour: Arc<Behaviour>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port on loopback");
         let address = listener.local_addr().expect("a bound listener has an address");
@@ -330,7 +357,8 @@ pub async fn echo_frames(stream: Box<dyn Stream>) {
     let _ = stream.shutdown().await;
 }
 
-async fn echo(mut stream: Box<dyn Stream>, head: Head) {
+/// Answers 101 and echoes.
+pub async fn echo(mut stream: Box<dyn Stream>, head: Head) {
     let offered = head.value("sec-websocket-protocol").and_then(|list| list.split(',').next());
     let chosen =
         offered.map(|name| format!("Sec-WebSocket-Protocol: {}\r\n", name.trim())).unwrap_or_default();

@@ -52,13 +52,13 @@ impl Frames {
     pub(super) fn pass(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let taken = self.to_end_of_frame(rest);
+            let taken = self.finish_frame(rest);
             rest = &rest[taken..];
         }
     }
 
     /// Takes note of bytes up to the end of the frame under way; the answer is how many these are.
-    pub(super) fn to_end_of_frame(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn finish_frame(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
             if self.step == Step::Payload {
@@ -206,7 +206,7 @@ mod tests {
             while at < bytes.len() {
                 let until = bytes.len().min(at + cut.next().unwrap());
                 while at < until {
-                    at += state.to_end_of_frame(&bytes[at..until]);
+                    at += state.finish_frame(&bytes[at..until]);
                     if state.between() {
                         ends.push(at);
                     }

@@ -170,7 +170,7 @@ impl Half {
                 read.len()
             }
             Farewell::Wanted(code) => {
-                let end = self.frames.to_end_of_frame(read);
+                let end = self.frames.finish_frame(read);
                 self.keep(&read[..end]);
                 if self.frames.between() {
                     self.say_farewell(code);

@@ -175,7 +175,7 @@ mod tests {
         for (name, value) in changes {
             head.remove_header(*name);
             if let Some(value) = value {
-                head.insert_header(*name, value).unwrap();
+                head.insert_header(*name, *value).unwrap();
             }
         }
         head
@@ -191,7 +191,7 @@ mod tests {
         for (name, value) in changes {
             head.remove_header(*name);
             if let Some(value) = value {
-                head.insert_header(*name, value).unwrap();
+                head.insert_header(*name, *value).unwrap();
             }
         }
         head

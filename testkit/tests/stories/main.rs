@@ -17,6 +17,7 @@ mod pipelining;
 mod reload;
 mod retries;
 mod routing;
+mod sidecar;
 mod stopping;
 mod timeouts;
 mod tls;

@@ -3,12 +3,15 @@ use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 use super::*;
 use crate::tunnel::frames::close_of_server;
 
+/// How it ended, who ended it first, and the bytes from and to the client.
+type End = (Result<(), Broken>, Option<From>, (u64, u64));
+
 /// Both far ends of a pipe that runs until it resolves or is told to close.
 struct Ends {
     client: DuplexStream,
     upstream: DuplexStream,
     close: Option<tokio::sync::oneshot::Sender<()>>,
-    pipe: tokio::task::JoinHandle<(Result<(), Broken>, Option<From>, (u64, u64))>,
+    pipe: tokio::task::JoinHandle<End>,
 }
 
 fn pipe(room: usize, from_client: &[u8], to_client: &[u8], head_bytes: usize) -> Ends {
