@@ -69,6 +69,8 @@ impl Lanes {
                 wake_main(None);
             }
         });
+        // What came before there was a callback signals nothing.
+        wake(None);
         Ok(Lanes { lanes: Vec::new(), consumer: Arc::new(consumer), wake, signalled })
     }
 
