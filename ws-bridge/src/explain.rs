@@ -218,7 +218,7 @@ impl Subject<'_> {
         match source.mapping.outcome(record) {
             Err(poison) => told.because = format!("the record becomes no event: {poison}"),
             Ok(Outcome::Tombstone) => {
-                told.because = "the record has no value: it deletes, and tells nobody".to_owned()
+                told.because = "the record has no value: it deletes, and tells nobody".to_owned();
             }
             Ok(Outcome::Unwanted(facts)) => {
                 told.when = when(&facts);

@@ -3,6 +3,7 @@
 mod check;
 mod diff;
 mod explain;
+mod explain_event;
 mod logger;
 mod run;
 mod schema;
@@ -18,8 +19,8 @@ use sallyport_filters::Registry;
 
 /// One guarded way in: a programmable edge proxy.
 ///
-/// Exit codes: 0 well, 1 the answer is no (a configuration with errors, a difference, a request without a route),
-/// 2 the command could not be carried out.
+/// Exit codes: 0 well, 1 the answer is no (a configuration with errors, a difference, a request without a route, an event
+/// that somebody does not see), 2 the command could not be carried out.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
@@ -37,6 +38,8 @@ enum Command {
     Check(check::Check),
     /// Tell what would become of a request: the route and why, its filters, where it goes.
     Explain(explain::Explain),
+    /// Tell why an event does or does not reach a subject: what a record becomes, who may subscribe, who may see it.
+    ExplainEvent(explain_event::ExplainEvent),
     /// Tell what changes between two configurations, by the names of things.
     Diff(diff::Diff),
     /// Print the JSON Schema of routes.yaml for an editor, or the reference manual made from it.
@@ -76,6 +79,7 @@ pub fn command_line(registry: Registry) -> ExitCode {
         Command::Demo(command) => command.run(registry),
         Command::Check(command) => command.run(&registry),
         Command::Explain(command) => command.run(&registry),
+        Command::ExplainEvent(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Schema(command) => command.run(&registry),
         Command::Token(command) => command.run(),

@@ -6,6 +6,7 @@ mod golden;
 mod examples;
 mod check;
 mod explain;
+mod explain_event;
 mod diff;
 mod schema;
 mod token;
