@@ -1,28 +1,26 @@
-//! The demo's folder: its configuration, a certificate and keys made on the spot, and the tokens.
+//! The demo's folder: its configuration, a certificate and keys made on the spot.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use base64::Engine;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PublicKeyData};
-use serde_json::json;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+use super::signer::Signer;
 
 /// The configuration that the demo runs: the example at the head of the repository.
 const ROUTES: &str = include_str!("../../../routes.yaml");
 /// The addresses in it that belong to the edge.
 pub(super) const LISTENERS: [&str; 3] = ["127.0.0.1:8443", "127.0.0.1:8080", "127.0.0.1:9901"];
-const KEY_ID: &str = "demo-1";
-const ISSUER: &str = "https://id.example.com/";
-const VALID_SECONDS: u64 = 12 * 3600;
+
+/// The address in it of the Kafka broker.
+pub(super) const BROKER: &str = "127.0.0.1:9092";
 
 /// A folder with everything the edge needs.
 pub(super) struct Folder {
     path: PathBuf,
-    signing: KeyPair,
+    signer: Arc<Signer>,
     /// Removed at the end if the demo made it up itself.
     temporary: bool,
 }
@@ -43,8 +41,12 @@ impl Folder {
             fs::create_dir_all(&part)
                 .map_err(|error| format!("cannot make `{}`: {error}", part.display()))?;
         }
-        let signing = KeyPair::generate().map_err(|error| error.to_string())?;
-        Ok(Folder { path, signing, temporary })
+        Ok(Folder { path, signer: Arc::new(Signer::new()?), temporary })
+    }
+
+    /// Who signs the demo's tokens.
+    pub(super) fn signer(&self) -> &Arc<Signer> {
+        &self.signer
     }
 
     /// Where it is.
@@ -58,42 +60,16 @@ impl Folder {
     }
 
     /// Writes the files. `moved` gives addresses of the configuration that are others in this run.
-    pub(super) fn write(&mut self, moved: &[(&str, SocketAddr)]) -> Result<(), String> {
+    pub(super) fn write(&self, moved: &[(&str, SocketAddr)]) -> Result<(), String> {
         let routes =
             moved.iter().fold(ROUTES.to_owned(), |text, (from, to)| text.replace(from, &to.to_string()));
         self.put("routes.yaml", &routes)?;
-        self.put("keys/jwks.json", &self.jwks()?)?;
+        self.put("keys/jwks.json", &self.signer.jwks()?)?;
         self.put("keys/revoked.json", "{\"jti\": [], \"sub\": {}}\n")?;
         self.certificate()
             .map_err(|error| format!("cannot make a certificate: {error}"))?
             .iter()
             .try_for_each(|(name, content)| self.put(name, content))
-    }
-
-    /// A token of a teacher with these scopes.
-    pub(super) fn token(&self, subject: &str, scope: &str) -> Result<String, String> {
-        let now =
-            SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_err(|error| error.to_string())?;
-        let claims = json!({
-            "iss": ISSUER, "aud": "platform", "sub": subject, "scope": scope,
-            "iat": now.as_secs(), "exp": now.as_secs() + VALID_SECONDS,
-        });
-        let header = Header { kid: Some(KEY_ID.to_owned()), ..Header::new(Algorithm::ES256) };
-        let key = EncodingKey::from_ec_pem(self.signing.serialize_pem().as_bytes());
-        key.and_then(|key| jsonwebtoken::encode(&header, &claims, &key)).map_err(|error| error.to_string())
-    }
-
-    fn jwks(&self) -> Result<String, String> {
-        // An uncompressed point (SEC 1, section 2.3.3): 4, then both coordinates.
-        let [4, point @ ..] = self.signing.der_bytes() else {
-            return Err("not an uncompressed point".to_owned());
-        };
-        let (x, y) = point.split_at(point.len() / 2);
-        let key = json!({
-            "kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": KEY_ID,
-            "x": BASE64.encode(x), "y": BASE64.encode(y),
-        });
-        Ok(json!({ "keys": [key] }).to_string())
     }
 
     fn certificate(&self) -> Result<[(&'static str, String); 3], rcgen::Error> {

@@ -11,20 +11,21 @@ const TEACHER: &str = "teacher-7";
 const MARKER: &str = "marker-1";
 
 /// Prints the guide.
-pub(super) fn print(running: &Running, folder: &Folder) {
-    match text(running, folder) {
+pub(super) fn print(running: &Running, folder: &Folder, broker: &str) {
+    match text(running, folder, broker) {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("sallyport: {error}"),
     }
 }
 
-fn text(running: &Running, folder: &Folder) -> Result<String, String> {
+fn text(running: &Running, folder: &Folder, broker: &str) -> Result<String, String> {
     let edge = url(running);
     let plain = running.address("plain").map_or(0, |address| address.port());
     let admin = running.admin().map_or_else(String::new, |address| format!("http://{address}"));
     let ca = folder.authority().display().to_string();
     let home = folder.path().display();
-    let (teacher, marker) = (folder.token(TEACHER, "")?, folder.token(MARKER, "results.read")?);
+    let signer = folder.signer();
+    let (teacher, marker) = (signer.token(TEACHER, "")?, signer.token(MARKER, "results.read")?);
     Ok(format!(
         r#"The edge is at {edge}, its configuration at {home}/routes.yaml. Stop with Ctrl-C.
 
@@ -55,6 +56,16 @@ Then try:
   c {edge}/v1/files/essays.zip -H "Authorization: Bearer $TEACHER" -o /dev/null -w '%{{size_download}} bytes\n'
   head -c 300000000 /dev/zero | c -i {edge}/v1/files/large.zip -H "Authorization: Bearer $TEACHER" -T -
 
+  # live events: the page, as two users at once (the browser does not know the certificate's authority)
+  {edge}/live
+  # the same by server-sent events: register a batch in another terminal, and within seconds it is checked
+  c -N '{edge}/live/events?channel=batch:*' -H "Authorization: Bearer $TEACHER"
+  # Kafka is at {broker}; kcat shows the records, and writes others (`sudo apt install kcat`)
+  kcat -b {broker} -C -t essay.batch.events -f '%k %h %s\n'
+  # why somebody does not see an event
+  sallyport explain-event -c {home}/routes.yaml --topic essay.batch.events \
+    --value '{{"batch_id":1,"owner":"alice"}}' --token "$TEACHER"
+
   # plain HTTP is redirected
   c -i http://localhost:{plain}/v1/batches
 
@@ -66,14 +77,20 @@ Then try:
 }
 
 /// Writes addresses and tokens for scripts.
-pub(super) fn write_ready(file: &Path, running: &Running, folder: &Folder) -> Result<(), String> {
+pub(super) fn write_ready(
+    file: &Path,
+    running: &Running,
+    folder: &Folder,
+    broker: &str,
+) -> Result<(), String> {
     let ready = json!({
         "listeners": running.addresses(),
         "admin": running.admin(),
         "folder": folder.path(),
         "ca": folder.authority(),
-        "teacher": folder.token(TEACHER, "")?,
-        "marker": folder.token(MARKER, "results.read")?,
+        "kafka": broker,
+        "teacher": folder.signer().token(TEACHER, "")?,
+        "marker": folder.signer().token(MARKER, "results.read")?,
     });
     crate::cli::write_whole(file, &ready.to_string())
 }

@@ -1,11 +1,14 @@
-//! `demo`: a platform in one process. Sample services, the edge of the repository's `routes.yaml` over HTTPS in front of
-//! them, a signed token, and a line to try for each capability.
+//! `demo`: a platform in one process. Sample services and a Kafka broker, the edge of the repository's `routes.yaml` over
+//! HTTPS in front of them, a signed token, and a line to try for each capability.
 //!
 //! Nothing here is part of the edge: it uses the public side of the library as anybody could.
 
 mod folder;
+mod signer;
 mod guide;
 mod services;
+mod live;
+mod events;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,6 +18,7 @@ use clap::Args;
 use sallyport_filters::Registry;
 use tokio::net::TcpListener;
 
+use self::events::Events;
 use self::folder::Folder;
 use self::services::Platform;
 use crate::Edge;
@@ -44,14 +48,17 @@ impl Demo {
     }
 
     async fn serve(self, registry: Registry) -> Done {
-        let mut folder = Folder::make(self.folder.clone())?;
+        let folder = Folder::make(self.folder.clone())?;
         if self.prepare {
             folder.write(&[])?;
             println!("{}", folder.path().join("routes.yaml").display());
             return Ok(ExitCode::SUCCESS);
         }
-        let platform = Platform::new(folder.path().join("uploads"))?;
-        let mut moved = Vec::new();
+        let events = Events::start()?;
+        // The broker takes a port of its own choice.
+        let broker = events.address().parse().map_err(|error| format!("`{}`: {error}", events.address()))?;
+        let mut moved = vec![(folder::BROKER, broker)];
+        let platform = Platform::new(folder.path().join("uploads"), events.clone(), folder.signer().clone())?;
         for (address, service) in services::ADDRESSES {
             let socket = bind(address, self.free_ports).await?;
             moved.push((address, socket.local_addr().map_err(|error| error.to_string())?));
@@ -63,9 +70,9 @@ impl Demo {
         folder.write(&moved)?;
         let path = folder.path().join("routes.yaml");
         let running = Edge::new(registry).start(&path).await.map_err(|error| error.to_string())?;
-        guide::print(&running, &folder);
+        guide::print(&running, &folder, events.address());
         if let Some(file) = &self.ready_file {
-            guide::write_ready(file, &running, &folder)?;
+            guide::write_ready(file, &running, &folder, events.address())?;
         }
         crate::cli::until_stopped(&running).await?;
         running.stop().await;

@@ -1,8 +1,8 @@
-//! The services behind the demo's edge: batches, files, results. Small, but they do what they say.
+//! The services behind the demo's edge: batches, files, results, the live page. Small, but they do what they say.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -16,20 +16,26 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::events::{Events, Registered};
+use super::live;
+use super::signer::Signer;
+
 /// Which service answers on a socket.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Service {
     Batches,
     Files,
     Results,
+    Live,
 }
 
 /// The addresses in routes.yaml and who answers there.
-pub(super) const ADDRESSES: [(&str, Service); 4] = [
+pub(super) const ADDRESSES: [(&str, Service); 5] = [
     ("127.0.0.1:9101", Service::Batches),
     ("127.0.0.1:9102", Service::Batches),
     ("127.0.0.1:9201", Service::Files),
     ("127.0.0.1:9301", Service::Results),
+    ("127.0.0.1:9401", Service::Live),
 ];
 
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -38,18 +44,26 @@ const BATCH_BYTES_MAX: usize = 64 * 1024;
 /// What the services share.
 pub(super) struct Platform {
     uploads: PathBuf,
-    batches: Mutex<BTreeMap<u64, Batch>>,
-}
-
-struct Batch {
-    owner: String,
-    title: String,
+    batches: Mutex<BTreeMap<u64, Registered>>,
+    events: Arc<Events>,
+    signer: Arc<Signer>,
 }
 
 impl Platform {
-    /// A platform without batches that keeps uploads in this folder.
-    pub(super) fn new(uploads: PathBuf) -> Result<Arc<Platform>, String> {
-        Ok(Arc::new(Platform { uploads, batches: Mutex::default() }))
+    /// A platform without batches that keeps uploads in this folder. Call it on a Tokio runtime.
+    pub(super) fn new(
+        uploads: PathBuf,
+        events: Arc<Events>,
+        signer: Arc<Signer>,
+    ) -> Result<Arc<Platform>, String> {
+        let platform = Arc::new(Platform { uploads, batches: Mutex::default(), events, signer });
+        let of_commands = Arc::downgrade(&platform);
+        platform.events.obey(move |id| of_commands.upgrade()?.batches().get(&id).cloned())?;
+        Ok(platform)
+    }
+
+    fn batches(&self) -> MutexGuard<'_, BTreeMap<u64, Registered>> {
+        self.batches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,6 +95,7 @@ async fn connection(stream: Stream, platform: &Platform, service: Service) -> Re
                 Service::Batches => batches(&mut session, platform).await?,
                 Service::Files => files(&mut session, platform).await?,
                 Service::Results => results(&mut session).await?,
+                Service::Live => live::answer(&mut session, &platform.signer).await?,
             }
         }
         match session.finish().await? {
@@ -102,19 +117,18 @@ async fn batches(session: &mut ServerSession, platform: &Platform) -> Result<()>
             return answer(session, StatusCode::BAD_REQUEST, &json!({ "error": "a batch needs a `title`" }))
                 .await;
         };
-        let created = {
-            let mut batches = platform.batches.lock().unwrap_or_else(PoisonError::into_inner);
-            let id = batches.len() as u64 + 1;
-            let created = json!({ "id": id, "owner": &owner, "title": &title });
-            batches.insert(id, Batch { owner, title });
-            created
+        let batch = {
+            let mut batches = platform.batches();
+            let batch = Registered { id: batches.len() as u64 + 1, owner, title };
+            batches.insert(batch.id, batch.clone());
+            batch
         };
-        return answer(session, StatusCode::CREATED, &created).await;
+        platform.events.registered(&batch).await;
+        return answer(session, StatusCode::CREATED, &shown(&batch)).await;
     }
     let found = {
-        let batches = platform.batches.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = batches.iter().filter(|(_, batch)| batch.owner == owner);
-        let own = own.map(|(id, batch)| json!({ "id": id, "owner": batch.owner, "title": batch.title }));
+        let batches = platform.batches();
+        let own = batches.values().filter(|batch| batch.owner == owner).map(shown);
         match path.strip_prefix("/v1/batches/") {
             None => Some(json!({ "batches": own.collect::<Vec<_>>() })),
             Some(id) => own.into_iter().find(|batch| batch["id"].as_u64() == id.parse().ok()),
@@ -124,6 +138,10 @@ async fn batches(session: &mut ServerSession, platform: &Platform) -> Result<()>
         Some(found) => answer(session, StatusCode::OK, &found).await,
         None => answer(session, StatusCode::NOT_FOUND, &json!({ "error": "no such batch" })).await,
     }
+}
+
+fn shown(batch: &Registered) -> Value {
+    json!({ "id": batch.id, "owner": batch.owner, "title": batch.title })
 }
 
 async fn files(session: &mut ServerSession, platform: &Platform) -> Result<()> {
@@ -207,7 +225,7 @@ async fn read_body(session: &mut ServerSession) -> Result<Vec<u8>> {
     Ok(body)
 }
 
-async fn answer(session: &mut ServerSession, status: StatusCode, body: &Value) -> Result<()> {
+pub(super) async fn answer(session: &mut ServerSession, status: StatusCode, body: &Value) -> Result<()> {
     let body = format!("{body}\n");
     let mut head = ResponseHeader::build(status, Some(3))?;
     head.insert_header(CONTENT_TYPE, "application/json")?;

@@ -1,5 +1,6 @@
 //! `demo`: one round through everything that it prints a line for.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,8 +9,9 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use sallyport_testkit::wait::until;
+use sallyport_testkit::websocket::{Upgrade, WebSocketClient};
 use sallyport_testkit::{Client, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::run::Process;
@@ -97,6 +99,128 @@ async fn everything_that_the_guide_promises() {
     demo.signal("TERM");
     assert_eq!(demo.end().await, Some(0));
     assert!(!Path::new(&home).exists(), "the demo leaves {home} behind");
+}
+
+/// A client of the live page's protocol: one JSON object a line.
+struct Live {
+    socket: WebSocketClient,
+    waiting: VecDeque<Value>,
+}
+
+impl Live {
+    /// Connects with a token and subscribes to a channel.
+    async fn subscribed(demo: &Process, config: &Arc<ClientConfig>, session: &Value) -> Live {
+        let upgrade = Upgrade::to("/connection/websocket");
+        let address = demo.address("public");
+        let socket = WebSocketClient::open_tls(address, "localhost", config.clone(), &upgrade).await;
+        let mut live = Live { socket, waiting: VecDeque::new() };
+        live.send(json!({ "id": 1, "connect": { "token": session["token"] } })).await;
+        live.send(json!({ "id": 2, "subscribe": { "channel": session["channel"] } })).await;
+        let connected = live.reply(1).await;
+        assert_eq!(
+            connected["connect"]["subs"].as_object().map(serde_json::Map::len),
+            Some(1),
+            "{connected}"
+        );
+        let subscribed = live.reply(2).await;
+        assert!(subscribed["subscribe"]["epoch"].is_string(), "{subscribed}");
+        live
+    }
+
+    async fn send(&mut self, command: Value) {
+        self.socket.send(&command.to_string()).await;
+    }
+
+    async fn next(&mut self) -> Value {
+        while self.waiting.is_empty() {
+            let text = self.socket.text().await;
+            self.waiting.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+        }
+        self.waiting.pop_front().unwrap()
+    }
+
+    async fn reply(&mut self, id: u32) -> Value {
+        loop {
+            let next = self.next().await;
+            if next["id"] == id {
+                return next;
+            }
+        }
+    }
+
+    /// The next event: its channel as subscribed, its data, its type.
+    async fn event(&mut self) -> (String, Value, String) {
+        loop {
+            let next = self.next().await;
+            let publication = &next["push"]["pub"];
+            if publication.is_object() {
+                let channel = next["push"]["channel"].as_str().unwrap().to_owned();
+                let kind = publication["tags"]["type"].as_str().unwrap_or_default().to_owned();
+                return (channel, publication["data"].clone(), kind);
+            }
+        }
+    }
+}
+
+async fn register(client: &mut Client, token: &str, title: &str) {
+    let request = client.request("POST", "/v1/batches").bearer(token);
+    let request = request.header("Content-Type", "application/json");
+    request.body(json!({ "title": title }).to_string()).send().await.expect(201);
+}
+
+#[tokio::test]
+async fn everybody_sees_the_events_of_their_own_batches_live() {
+    let folder = TempDir::new().unwrap();
+    let demo = Process::start(folder.path(), &["demo", "--free-ports"]).await;
+    let config = trusting(demo.ready["ca"].as_str().unwrap().as_ref());
+    let mut client = Client::tls(demo.address("public"), "localhost", config.clone()).await.unwrap();
+
+    let page = client.get("/live").send().await.expect(200);
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("'sha256-")));
+    assert!(page.text().contains("Events of your batches, live"));
+    client.get("/live/events").send().await.problem(401, "unauthorized");
+
+    // Until Kafka has been read, subscriptions are refused for the moment.
+    let admin = demo.ready["admin"].as_str().unwrap().parse().unwrap();
+    until("partitions that have been read", || async {
+        let status = Client::plain(admin).await.get("/live").send().await.json();
+        let partitions = status["partitions"].as_array().map_or(0, Vec::len);
+        (partitions == 3 && status["ready"] == true).then_some(())
+    })
+    .await;
+    let (mut sessions, mut lives) = (Vec::new(), Vec::new());
+    for user in ["alice", "bob"] {
+        let session = client.get(&format!("/live/session?user={user}")).send().await.expect(200).json();
+        lives.push(Live::subscribed(&demo, &config, &session).await);
+        sessions.push(session["token"].as_str().unwrap().to_owned());
+    }
+    register(&mut client, &sessions[0], "Rivers").await;
+    let [alice, bob] = &mut lives[..] else { panic!("two clients") };
+    let kinds = ["batch.registered"].into_iter().chain(["essay.spellchecked"; 5]).chain(["batch.checked"]);
+    for kind in kinds {
+        let (channel, data, told) = alice.event().await;
+        assert_eq!((channel.as_str(), told.as_str()), ("batch:*", kind));
+        assert_eq!(
+            (&data["owner"], &data["title"], &data["batch_id"]),
+            (&json!("alice"), &json!("Rivers"), &json!(1))
+        );
+    }
+    // The last one comes on the channel that the server has subscribed her to, too.
+    let (channel, data, _) = alice.event().await;
+    assert_eq!((channel.as_str(), &data["batch_id"]), ("user:alice", &json!(1)));
+
+    // All of that passed bob by: the first that he hears of is his own.
+    register(&mut client, &sessions[1], "Hills").await;
+    let (_, data, kind) = bob.event().await;
+    assert_eq!((&data["owner"], kind.as_str()), (&json!("bob"), "batch.registered"));
+
+    // A command goes to the service through Kafka, and what it does comes back.
+    alice.send(json!({ "id": 9, "rpc": { "method": "batch.check", "data": { "batch_id": 1 } } })).await;
+    assert_eq!(alice.reply(9).await["rpc"]["data"]["partition"], 0);
+    let (_, data, kind) = alice.event().await;
+    assert_eq!((&data["batch_id"], kind.as_str()), (&json!(1), "essay.spellchecked"));
+    demo.signal("TERM");
+    assert_eq!(demo.end().await, Some(0));
 }
 
 /// The folder that `--prepare` writes is what `check`, `explain` and `run` can be tried on.
