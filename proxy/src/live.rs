@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use prometheus::Registry;
 use sallyport_ws_bridge::hello::{Hello, Stream};
@@ -58,7 +59,9 @@ impl Live {
         let elsewhere = settings.is_none_or(|settings| settings.socket.is_some());
         let Some(live) = plan.live.clone().filter(|_| !elsewhere) else {
             if self.host.get().is_some() {
-                log::warn!("`ws_bridge` is gone from the configuration; the bridge goes with the next restart");
+                log::warn!(
+                    "`ws_bridge` is gone from the configuration; the bridge goes with the next restart"
+                );
             }
             return Ok(());
         };
@@ -95,22 +98,24 @@ impl Live {
 
 impl Carrier for Live {
     fn carry(&self, stream: Box<dyn Stream>, hello: Hello) -> BoxFuture<'static, Ended> {
-        let ended = |reason, error| Ended { reason, received_bytes: 0, sent_bytes: 0, error };
         let Some(host) = self.host.get() else {
             let error = Some("the bridge has not started".into());
-            return Box::pin(std::future::ready(ended(Reason::Error, error)));
+            let ended = Ended { reason: Reason::Error, received_bytes: 0, sent_bytes: 0, error };
+            return Box::pin(std::future::ready(ended));
         };
-        let carried = host.carry(stream, &[], hello);
-        Box::pin(async move {
-            let end = carried.await;
-            let reason = match (end.code, end.reason) {
-                (_, "client" | "client gone") => Reason::Client,
-                (1006, _) => Reason::Error,
-                (3001, _) => Reason::Drain,
-                _ => Reason::Upstream,
-            };
-            let error = (reason != Reason::Client).then(|| format!("{} {}", end.code, end.reason).into());
-            ended(reason, error)
-        })
+        // No `async` block: it would hold the connection twice.
+        Box::pin(host.carry(stream, &[], hello).map(ended))
     }
+}
+
+/// How a connection ended, in the edge's words.
+fn ended(end: sallyport_ws_bridge::Ended) -> Ended {
+    let reason = match (end.code, end.reason) {
+        (_, "client" | "client gone") => Reason::Client,
+        (1006, _) => Reason::Error,
+        (3001, _) => Reason::Drain,
+        _ => Reason::Upstream,
+    };
+    let error = (reason != Reason::Client).then(|| format!("{} {}", end.code, end.reason).into());
+    Ended { reason, received_bytes: end.received_bytes, sent_bytes: end.sent_bytes, error }
 }

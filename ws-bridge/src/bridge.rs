@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -56,6 +58,20 @@ pub struct Bridge {
     readers: Mutex<Vec<Reader>>,
 }
 
+/// A connection, and what is kept as long. No `async` block: its captures would take their room twice.
+struct Carried<S> {
+    connection: Connection<S>,
+    _hold: Box<dyn Send>,
+}
+
+impl<S: Stream> Future for Carried<S> {
+    type Output = Ended;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        Pin::new(&mut self.connection).poll(cx)
+    }
+}
+
 /// What all sessions share.
 pub(crate) struct Shared {
     pub(crate) plan: Arc<Plan>,
@@ -78,7 +94,10 @@ impl BridgeMetrics {
     /// # Errors
     /// They are registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        Ok(BridgeMetrics { bridge: Arc::new(Metrics::new(registry)?), kafka: kafka::Metrics::register(registry)? })
+        Ok(BridgeMetrics {
+            bridge: Arc::new(Metrics::new(registry)?),
+            kafka: kafka::Metrics::register(registry)?,
+        })
     }
 }
 
@@ -99,7 +118,8 @@ impl Bridge {
         let mut feeds = BTreeMap::new();
         let mut readers = Vec::new();
         for (name, cluster) in &plan.clusters {
-            let sources: Vec<_> = plan.sources.iter().filter(|source| source.cluster == *name).cloned().collect();
+            let sources: Vec<_> =
+                plan.sources.iter().filter(|source| source.cluster == *name).cloned().collect();
             if sources.is_empty() {
                 continue;
             }
@@ -134,21 +154,25 @@ impl Bridge {
 
     /// Serves a client's WebSocket, the handshake of which is done, to its end. `early` are bytes that were read
     /// with the handshake.
-    pub fn carry<S: Stream>(&self, stream: S, early: &[u8], hello: Hello) -> impl Future<Output = Ended> + Send + use<S> {
-        let entered = self.shared.enter(hello.client, Kind::WebSocket);
+    pub fn carry<S: Stream>(
+        &self,
+        stream: S,
+        early: &[u8],
+        hello: Hello,
+    ) -> impl Future<Output = Ended> + Send + use<S> {
         let shared = self.shared.clone();
-        let connection = entered.map(|(client, place)| {
-            let session = Session::new(shared.clone(), client, place, hello.claims);
-            Connection::new(stream, early, session, shared)
-        });
-        let hold = hello.hold;
-        async move {
-            let _hold = hold;
-            match connection {
-                Ok(connection) => connection.await,
-                Err(_) => Ended { code: Close::CONNECTION_LIMIT.code, reason: Close::CONNECTION_LIMIT.reason },
+        let (client, place) = match shared.enter(hello.client, Kind::WebSocket) {
+            Ok((client, place)) => (client, Some(place)),
+            Err((client, full)) => {
+                client.close(match full {
+                    Full::Bridge => Close::SHUTDOWN,
+                    Full::Address => Close::CONNECTION_LIMIT,
+                });
+                (client, None)
             }
-        }
+        };
+        let session = Session::new(shared.clone(), client, place, hello.claims);
+        Carried { connection: Connection::new(stream, early, session, shared), _hold: hello.hold }
     }
 
     /// Whether it was started with a plan that says the same.
@@ -215,14 +239,20 @@ impl Bridge {
 
 impl Shared {
     /// Lets a client in.
-    pub(crate) fn enter(&self, address: IpAddr, kind: Kind) -> Result<(Arc<Client>, Place), Full> {
+    pub(crate) fn enter(
+        &self,
+        address: IpAddr,
+        kind: Kind,
+    ) -> Result<(Arc<Client>, Place), (Arc<Client>, Full)> {
         let limits = &self.plan.settings.limits;
         let id = self.next_client.fetch_add(1, Ordering::Relaxed);
         let queue_bytes = usize::try_from(limits.queue_bytes.0).unwrap_or(usize::MAX);
         let client = Client::new(id, kind, queue_bytes);
-        let entered = client.clone();
-        let place = self.clients.enter(address, limits.connections, limits.connections_per_address, move || entered)?;
-        Ok((client, place))
+        let limits = (limits.connections, limits.connections_per_address);
+        match self.clients.enter(address, limits.0, limits.1, || client.clone()) {
+            Ok(place) => Ok((client, place)),
+            Err(full) => Err((client, full)),
+        }
     }
 
     /// Counts how a subscription that asked to recover went.

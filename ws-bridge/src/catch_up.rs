@@ -88,7 +88,9 @@ impl Sources {
                 Err(ReadError::Gone { topic, partition, low, .. }) => {
                     let before = batch.len();
                     batch.retain(|request| {
-                        let of_this = |range: &&Range| *unqualified(&range.topic).1 == *topic && range.partition == partition;
+                        let of_this = |range: &&Range| {
+                            *unqualified(&range.topic).1 == *topic && range.partition == partition
+                        };
                         request.ranges.iter().filter(of_this).all(|range| range.from >= low)
                     });
                     if batch.len() == before {
@@ -129,8 +131,11 @@ fn union(batch: &[Request], cluster: &str) -> Vec<Range> {
             *known = (known.0.min(range.from), known.1.max(range.to));
         }
     }
-    let range = |((topic, partition), (from, to)): ((&str, i32), (i64, i64))| {
-        Range { topic: topic.into(), partition, from, to }
+    let range = |((topic, partition), (from, to)): ((&str, i32), (i64, i64))| Range {
+        topic: topic.into(),
+        partition,
+        from,
+        to,
     };
     union.into_iter().map(range).collect()
 }
@@ -183,7 +188,11 @@ impl Collected {
     /// Gives each request its events. If they were too many to hold, nobody gets any.
     fn answer(self, batch: Vec<Request>) {
         if self.bytes > BYTES_MAX {
-            log::warn!("{} clients could not be caught up: their events have {} bytes", batch.len(), self.bytes);
+            log::warn!(
+                "{} clients could not be caught up: their events have {} bytes",
+                batch.len(),
+                self.bytes
+            );
             return;
         }
         for request in batch {

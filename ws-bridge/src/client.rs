@@ -186,7 +186,11 @@ impl Client {
     }
 
     /// Takes what waits, in order, as long as `take` wants more. Whether the client is to be closed behind it.
-    pub(crate) fn take(&self, mut wants: impl FnMut(&Item) -> bool, mut take: impl FnMut(Item)) -> Option<Close> {
+    pub(crate) fn take(
+        &self,
+        mut wants: impl FnMut(&Item) -> bool,
+        mut take: impl FnMut(Item),
+    ) -> Option<Close> {
         let mut queue = self.queue();
         while let Some(item) = queue.items.front()
             && wants(item)
@@ -261,12 +265,14 @@ impl Queue {
 
     /// Drops events of the same channel that a newer one with the same key follows. How many.
     fn conflate(&mut self, event: &Stored) -> u64 {
-        let mut newer = std::collections::HashSet::from([(event.event.channel.clone(), event.event.key.clone())]);
+        let mut newer =
+            std::collections::HashSet::from([(event.event.channel.clone(), event.event.key.clone())]);
         let before = self.items.len();
         let mut kept = VecDeque::with_capacity(before);
         while let Some(item) = self.items.pop_back() {
             let first = item.event.as_ref().is_none_or(|event| {
-                event.event.key.is_none() || newer.insert((event.event.channel.clone(), event.event.key.clone()))
+                event.event.key.is_none()
+                    || newer.insert((event.event.channel.clone(), event.event.key.clone()))
             });
             if first {
                 kept.push_front(item);
@@ -282,4 +288,121 @@ impl Queue {
 /// A name that nobody can guess: others see it in presence, and nothing is allowed by it.
 fn name(id: u64) -> Box<str> {
     format!("{:016x}{:016x}", fastrand::u64(..), id).into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::event::{Event, Place};
+
+    fn event(channel: &str, key: Option<&str>, number: u32) -> Arc<Stored> {
+        let event = Event {
+            channel: channel.into(),
+            data: number.to_string().into(),
+            tags: Vec::new(),
+            key: key.map(Into::into),
+            time: 0,
+            facts: Value::Null,
+            place: Place { topic: "main/t".into(), partition: 0, offset: i64::from(number) },
+        };
+        Arc::new(Stored::new(event, u64::from(number) + 1, u64::from(number) + 1))
+    }
+
+    /// Room for four frames of ten bytes.
+    fn client() -> Arc<Client> {
+        Client::new(1, Kind::WebSocket, 40)
+    }
+
+    fn offer(client: &Client, event: &Arc<Stored>, slow: Slow) -> Offered {
+        client.offer(&Bytes::from(format!("{:>10}", event.event.place.offset)), event, slow)
+    }
+
+    /// The numbers of the events that wait, and the notices as texts.
+    fn taken(client: &Client) -> (Vec<String>, Option<Close>) {
+        let mut taken = Vec::new();
+        let close = client.take(
+            |_| true,
+            |item| {
+                taken.push(
+                    String::from_utf8_lossy(&item.bytes)
+                        .trim_start_matches(|c: char| c != '{' && !c.is_ascii_digit())
+                        .to_owned(),
+                )
+            },
+        );
+        (taken, close)
+    }
+
+    #[test]
+    fn who_does_not_read_is_closed_and_gets_nothing_of_what_waited() {
+        let client = client();
+        for number in 0..4 {
+            assert_eq!(offer(&client, &event("a", None, number), Slow::Disconnect), Offered::Queued);
+        }
+        assert_eq!(offer(&client, &event("a", None, 4), Slow::Disconnect), Offered::TooSlow);
+        assert_eq!(offer(&client, &event("a", None, 5), Slow::Disconnect), Offered::Withheld);
+        assert_eq!(taken(&client), (vec![], Some(Close::SLOW)));
+        assert_eq!(client.queued_bytes(), 0);
+    }
+
+    #[test]
+    fn the_oldest_events_of_the_same_family_give_way_and_the_client_is_told() {
+        let client = Client::new(1, Kind::WebSocket, 200);
+        client.send(Bytes::from_static(b"0123456789reply"));
+        for number in 0..18 {
+            assert_eq!(
+                offer(
+                    &client,
+                    &event(if number == 0 { "b:1" } else { "a:1" }, None, number),
+                    Slow::DropOldest
+                ),
+                Offered::Queued
+            );
+        }
+        assert_eq!(offer(&client, &event("a:1", None, 18), Slow::DropOldest), Offered::Replaced(1));
+        let (waiting, close) = taken(&client);
+        assert_eq!(
+            (waiting[0].as_str(), waiting[1].as_str(), waiting[2].as_str(), close),
+            ("0123456789reply", "0", "2", None)
+        );
+        assert!(waiting[waiting.len() - 2].contains(r#""gap":{"channel":"a:1","events":1}"#), "{waiting:?}");
+        assert_eq!(waiting.last().map(String::as_str), Some("18"));
+    }
+
+    #[test]
+    fn of_one_key_the_newest_stays() {
+        let client = Client::new(1, Kind::WebSocket, 40);
+        for (number, key) in [(0, Some("x")), (1, Some("y")), (2, Some("x")), (3, None)] {
+            assert_eq!(offer(&client, &event("a", key, number), Slow::Conflate), Offered::Queued);
+        }
+        assert_eq!(offer(&client, &event("a", Some("y"), 4), Slow::Conflate), Offered::Replaced(2));
+        let (waiting, _) = taken(&client);
+        assert_eq!((waiting[0].as_str(), waiting[1].as_str(), waiting[3].as_str()), ("2", "3", "4"));
+        assert!(waiting[2].contains(r#""events":2"#), "{waiting:?}");
+        // Without anything to replace there is no way but the end.
+        for number in 0..4 {
+            offer(&client, &event("a", None, number), Slow::Conflate);
+        }
+        assert_eq!(offer(&client, &event("a", None, 9), Slow::Conflate), Offered::TooSlow);
+    }
+
+    #[test]
+    fn a_client_whose_token_has_expired_gets_no_events_and_remembers_that_it_missed_some() {
+        let client = client();
+        client.suspend();
+        assert_eq!(offer(&client, &event("a", None, 0), Slow::Disconnect), Offered::Withheld);
+        assert!(client.is_suspended() && client.resume() && !client.resume());
+        assert_eq!(offer(&client, &event("a", None, 1), Slow::Disconnect), Offered::Queued);
+    }
+
+    #[test]
+    fn what_waits_is_sent_before_an_ordinary_close() {
+        let client = client();
+        offer(&client, &event("a", None, 0), Slow::Disconnect);
+        client.close(Close::SHUTDOWN);
+        client.close(Close::STALE);
+        assert_eq!(taken(&client), (vec!["0".to_owned()], Some(Close::SHUTDOWN)));
+    }
 }

@@ -9,9 +9,11 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use tokio::io::AsyncWrite;
 
 use crate::bridge::Shared;
 use crate::client::Client;
+use crate::counted::Counted;
 use crate::hello::Stream;
 use crate::protocol::{Close, command};
 use crate::session::{Session, Wait};
@@ -23,6 +25,8 @@ const STAGED_BYTES_MAX: usize = 64 * 1024;
 const STAGED_FRAMES_MAX: usize = 64;
 /// How long a client gets to answer a Close, in milliseconds.
 const CLOSE_MS: u64 = 5_000;
+/// RFC 6455, section 7.1.5: nobody has said why.
+const FAILED: End = End { code: 1006, reason: "connection failed" };
 /// Turns of one poll before other tasks get theirs.
 const TURNS_MAX: u32 = 16;
 
@@ -33,11 +37,22 @@ pub struct Ended {
     pub code: u16,
     /// A word or two about it.
     pub reason: &'static str,
+    /// Bytes that came from the client behind its handshake.
+    pub received_bytes: u64,
+    /// Bytes that went to it.
+    pub sent_bytes: u64,
+}
+
+/// Why a connection ends: the first that is found.
+#[derive(Clone, Copy)]
+struct End {
+    code: u16,
+    reason: &'static str,
 }
 
 /// A connection's life as a future.
 pub(crate) struct Connection<S> {
-    stream: S,
+    stream: Counted<S>,
     reader: Reader,
     outbox: Outbox,
     session: Session,
@@ -45,7 +60,7 @@ pub(crate) struct Connection<S> {
     limits: Limits,
     /// What a command waits for, and the commands behind it in the same message.
     waiting: Option<Box<(Wait, String)>>,
-    ended: Option<Ended>,
+    ended: Option<End>,
     /// A Close was sent; until when its answer is awaited, by the timers.
     close_by: u64,
     /// The reading side has nothing more.
@@ -58,7 +73,7 @@ impl<S: Stream> Connection<S> {
     pub(crate) fn new(stream: S, early: &[u8], session: Session, shared: Arc<Shared>) -> Self {
         let limits = Limits { message_bytes: shared.plan.settings.limits.message_bytes.0 as usize };
         Connection {
-            stream,
+            stream: Counted::new(stream),
             reader: Reader::new(early),
             // What is staged, one frame beyond it, and replies to pings.
             outbox: Outbox::new(usize::MAX),
@@ -112,10 +127,14 @@ impl<S: Stream> Connection<S> {
                 Incoming::Ping(_) | Incoming::Pong(_) => {}
                 Incoming::Close(code) => closed = Some(code.map_or(1005, |(code, _)| code)),
             }
-            if waiting.is_some() || session.client.is_closing() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if waiting.is_some() || session.client.is_closing() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
         });
         if let Some(code) = closed {
-            ended.get_or_insert(Ended { code, reason: "client" });
+            ended.get_or_insert(End { code, reason: "client" });
             session.client.close(Close::NORMAL);
         }
         match read {
@@ -123,7 +142,7 @@ impl<S: Stream> Connection<S> {
             Poll::Ready(Ok(ReadEnd::Paused)) => Poll::Ready(()),
             Poll::Ready(Ok(ReadEnd::Closed)) => self.read_ended(None),
             Poll::Ready(Ok(ReadEnd::Eof)) => {
-                self.ended.get_or_insert(Ended { code: 1006, reason: "client gone" });
+                self.ended.get_or_insert(End { code: 1006, reason: "client gone" });
                 self.read_ended(None)
             }
             Poll::Ready(Err(error)) => self.read_ended(Some(error)),
@@ -138,7 +157,7 @@ impl<S: Stream> Connection<S> {
             Some(ReadError::NotUtf8(_)) => Close::NOT_UTF8,
             Some(ReadError::Protocol(_) | ReadError::TooManyFrames) => Close::PROTOCOL_ERROR,
             Some(ReadError::Io(_)) => {
-                self.ended.get_or_insert(Ended { code: 1006, reason: "connection failed" });
+                self.ended.get_or_insert(FAILED);
                 Close::NORMAL
             }
         };
@@ -156,7 +175,8 @@ impl<S: Stream> Connection<S> {
         let (mut bytes, mut frames) = (outbox.bytes(), 0);
         let close = client.take(
             |item| {
-                let more = bytes == 0 || (bytes + item.bytes.len() <= STAGED_BYTES_MAX && frames < STAGED_FRAMES_MAX);
+                let more = bytes == 0
+                    || (bytes + item.bytes.len() <= STAGED_BYTES_MAX && frames < STAGED_FRAMES_MAX);
                 bytes += item.bytes.len();
                 frames += 1;
                 more
@@ -173,7 +193,7 @@ impl<S: Stream> Connection<S> {
     }
 
     fn close(&mut self, close: Close) {
-        self.ended.get_or_insert(Ended { code: close.code, reason: close.reason });
+        self.ended.get_or_insert(End { code: close.code, reason: close.reason });
         self.session.end();
         let code = (close != Close::NORMAL || self.answers_nobody()).then_some(close.code);
         if close == Close::SLOW {
@@ -206,13 +226,14 @@ impl<S: Stream> Connection<S> {
         written
     }
 
-    fn end(&mut self, ended: Ended) -> Poll<Ended> {
+    fn end(&mut self) -> Poll<Ended> {
         self.session.end();
-        let ended = *self.ended.get_or_insert(ended);
+        let ended = *self.ended.get_or_insert(FAILED);
         // A client may choose its code; ours are few.
         let code = if ended.reason == "client" { ended.reason.to_owned() } else { ended.code.to_string() };
         self.shared.metrics.closed.with_label_values(&[code]).inc();
-        Poll::Ready(ended)
+        let Counted { received_bytes, sent_bytes, .. } = self.stream;
+        Poll::Ready(Ended { code: ended.code, reason: ended.reason, received_bytes, sent_bytes })
     }
 }
 
@@ -232,7 +253,7 @@ impl<S: Stream> Future for Connection<S> {
             this.stage();
             match this.poll_write(cx) {
                 Poll::Ready(Ok(())) => turned = true,
-                Poll::Ready(Err(_)) => return this.end(Ended { code: 1006, reason: "connection failed" }),
+                Poll::Ready(Err(_)) => return this.end(),
                 Poll::Pending => {}
             }
             if !turned && !this.outbox.is_closing() {
@@ -247,27 +268,26 @@ impl<S: Stream> Future for Connection<S> {
 impl<S: Stream> Connection<S> {
     /// Writes the Close, then waits for the client's, for a short time, and ends the connection.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let failed = Ended { code: 1006, reason: "connection failed" };
         let now = self.shared.timers.now();
         if now >= self.close_by {
-            return self.end(failed);
+            return self.end();
         }
         self.shared.timers.set(self.client(), self.close_by);
         if !self.outbox.is_idle() {
             match self.outbox.poll_write(cx, &mut self.stream) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return self.end(failed),
+                Poll::Ready(Err(_)) => return self.end(),
                 Poll::Pending => return Poll::Pending,
             }
         }
         match Pin::new(&mut self.stream).poll_shutdown(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return self.end(failed),
+            Poll::Ready(Err(_)) => return self.end(),
             Poll::Ready(Ok(())) => {}
         }
         match self.reader.poll_discard(cx, &mut self.stream) {
             Poll::Pending => Poll::Pending,
-            Poll::Ready(_) => self.end(failed),
+            Poll::Ready(_) => self.end(),
         }
     }
 }
@@ -296,7 +316,8 @@ fn commands(session: &mut Session, message: &str) -> Option<Box<(Wait, String)>>
 }
 
 fn age_seconds(time: i64) -> f64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let now =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     (now - time as f64 / 1000.0).max(0.0)
 }
 

@@ -23,8 +23,8 @@ pub(crate) fn open(shared: &Arc<Shared>, request: EventsRequest) -> Result<Event
     if hello.claims.is_none() && !shared.plan.settings.anonymous {
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, "unauthorized", "this stream needs an identity"));
     }
-    let (client, place) = shared.enter(hello.client, Kind::Events).map_err(full)?;
-    let mut session = Session::new(shared.clone(), client, place, hello.claims);
+    let (client, place) = shared.enter(hello.client, Kind::Events).map_err(|(_, reason)| full(reason))?;
+    let mut session = Session::new(shared.clone(), client, Some(place), hello.claims);
     let named: Vec<Arc<str>> = channels.iter().map(|channel| channel.as_str().into()).collect();
     let wishes = session.begin_events(&named).map_err(refusal)?;
     if wishes.is_empty() {
@@ -121,12 +121,16 @@ fn live(mut hold: Held) -> impl futures::Stream<Item = Bytes> + Send {
 
 fn full(full: Full) -> Refusal {
     match full {
-        Full::Bridge => {
-            Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "there are as many connections as there may be")
-        }
-        Full::Address => {
-            Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too-many-requests", "too many connections from this address")
-        }
+        Full::Bridge => Refusal::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "there are as many connections as there may be",
+        ),
+        Full::Address => Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-requests",
+            "too many connections from this address",
+        ),
     }
 }
 

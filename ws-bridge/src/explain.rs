@@ -223,7 +223,7 @@ impl Subject<'_> {
             Ok(Outcome::Unwanted(facts)) => {
                 told.when = when(&facts);
                 told.because =
-                    format!("`when` {}", told.when.as_ref().map_or("does not hold", Decision::verdict));
+                    format!("`when` {}", told.when.as_ref().map_or_else(String::new, Decision::verdict));
             }
             Ok(Outcome::Event(event)) => {
                 told.when = when(&event.facts);
@@ -269,7 +269,7 @@ impl Subject<'_> {
         };
         let obstacle = self.refused.clone().or_else(|| delivery.impossible.clone()).or_else(|| {
             (!family.may_subscribe(claims, subscription)).then(|| {
-                let verdict = delivery.subscribe_if.as_ref().map_or("does not hold", Decision::verdict);
+                let verdict = delivery.subscribe_if.as_ref().map_or_else(String::new, Decision::verdict);
                 format!("`subscribe_if` of `{}` {verdict}", family.name)
             })
         });
@@ -305,11 +305,12 @@ impl Subject<'_> {
 }
 
 impl Decision {
-    fn verdict(&self) -> &'static str {
-        match (self.holds, &self.error) {
-            (true, _) => "holds",
-            (false, None) => "does not hold",
-            (false, Some(_)) => "cannot be decided, which means no",
+    /// What it says, as the end of a sentence.
+    fn verdict(&self) -> String {
+        match (&self.error, self.holds) {
+            (Some(error), _) => format!("cannot be decided, which means no: {error}"),
+            (None, true) => "holds".to_owned(),
+            (None, false) => "does not hold".to_owned(),
         }
     }
 }

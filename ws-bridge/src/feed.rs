@@ -116,7 +116,10 @@ impl Sink for Feed {
     }
 
     fn recreated(&self, topic: &Arc<str>) {
-        log::warn!("topic {topic} of cluster {} was deleted or made again; its subscribers begin anew", self.cluster);
+        log::warn!(
+            "topic {topic} of cluster {} was deleted or made again; its subscribers begin anew",
+            self.cluster
+        );
         self.hub.recreated(&self.qualified(topic));
     }
 }

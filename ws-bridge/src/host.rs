@@ -50,7 +50,12 @@ impl Host {
     }
 
     /// See [`Bridge::carry`].
-    pub fn carry<S: Stream>(&self, stream: S, early: &[u8], hello: Hello) -> impl Future<Output = Ended> + Send + use<S> {
+    pub fn carry<S: Stream>(
+        &self,
+        stream: S,
+        early: &[u8],
+        hello: Hello,
+    ) -> impl Future<Output = Ended> + Send + use<S> {
         self.bridge.load().carry(stream, early, hello)
     }
 

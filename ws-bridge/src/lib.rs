@@ -21,6 +21,7 @@ mod client;
 mod clients;
 mod timers;
 pub mod websocket;
+mod counted;
 mod connection;
 mod events;
 pub mod hello;
@@ -34,6 +35,6 @@ mod metrics;
 
 pub use bridge::{Bridge, BridgeMetrics, StartError};
 pub use connection::Ended;
-pub use plan::Plan;
 pub use host::Host;
+pub use plan::Plan;
 pub use serve::{ServeError, Serving, serve};

@@ -24,9 +24,8 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     process_log::start();
-    let done = tokio::runtime::Runtime::new()
-        .map_err(text)
-        .and_then(|runtime| runtime.block_on(run(arguments)));
+    let done =
+        tokio::runtime::Runtime::new().map_err(text).and_then(|runtime| runtime.block_on(run(arguments)));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {

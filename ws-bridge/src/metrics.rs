@@ -43,8 +43,10 @@ impl Metrics {
             let counter = IntCounter::new(name, help)?;
             registry.register(Box::new(counter.clone())).map(|()| counter)
         };
-        let connections =
-            IntGaugeVec::new(Opts::new("sallyport_live_connections", "Open connections by kind."), &["kind"])?;
+        let connections = IntGaugeVec::new(
+            Opts::new("sallyport_live_connections", "Open connections by kind."),
+            &["kind"],
+        )?;
         registry.register(Box::new(connections.clone()))?;
         let buckets = vec![0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0];
         let age = Histogram::with_opts(
@@ -63,7 +65,11 @@ impl Metrics {
         )?;
         Ok(Metrics {
             connections,
-            closed: counters("sallyport_live_closed_total", "Ended connections by our close code, or `client` where the client closed.", &["code"])?,
+            closed: counters(
+                "sallyport_live_closed_total",
+                "Ended connections by our close code, or `client` where the client closed.",
+                &["code"],
+            )?,
             subscriptions: gauge("sallyport_live_subscriptions", "Subscriptions.")?,
             channels: gauge("sallyport_live_channels", "Channels with subscribers or kept events.")?,
             events: counter("sallyport_live_events_total", "Events of channels.")?,

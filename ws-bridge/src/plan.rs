@@ -96,9 +96,10 @@ impl Plan {
             Some((name.as_str().into(), Arc::new(compiled)))
         });
         let rpc = rpc.collect();
-        let sources = settings.sources.iter().filter_map(|source| {
-            SourcePlan::compile(source, config, &families, report).map(Arc::new)
-        });
+        let sources = settings
+            .sources
+            .iter()
+            .filter_map(|source| SourcePlan::compile(source, config, &families, report).map(Arc::new));
         let sources = sources.collect();
         if report.errors().count() > before {
             return None;
@@ -128,7 +129,8 @@ fn fingerprint(config: &Config, issuers: &Issuers) -> u64 {
     for (name, secret) in config.kafka.iter().flat_map(|(_, kafka)| kafka.secrets.iter()) {
         (name.as_str(), secret.expose()).hash(&mut hasher);
     }
-    let named = config.ws_bridge.iter().flat_map(|bridge| &bridge.issuers).filter_map(|name| issuers.find(name));
+    let named =
+        config.ws_bridge.iter().flat_map(|bridge| &bridge.issuers).filter_map(|name| issuers.find(name));
     named.for_each(|issuer| issuer.settings_fingerprint().hash(&mut hasher));
     hasher.finish()
 }
@@ -191,11 +193,8 @@ impl PublishPlan {
     ) -> Option<PublishPlan> {
         let allow = Condition::compile(&settings.allow, &OF_PUBLICATION, report);
         let default = Located::nowhere("{channel}".to_owned());
-        let key = Template::compile(
-            settings.key.as_ref().unwrap_or(&default),
-            &["channel", "id", "user"],
-            report,
-        );
+        let key =
+            Template::compile(settings.key.as_ref().unwrap_or(&default), &["channel", "id", "user"], report);
         let (allow, key) = (allow?, key?);
         let read = match allow.reads("event") {
             Reads::Nothing => Projection::new([]),

@@ -16,7 +16,9 @@ impl Log for Stderr {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         // These report every broken connection; the access log has those, with their exchange. Whatever else is linked
         // in, filters of one's own among it, is heard.
-        let noisy = ["pingora", "rustls", "h2", "hyper", "librdkafka", "rdkafka"].iter().any(|name| metadata.target().starts_with(name));
+        let noisy = ["pingora", "rustls", "h2", "hyper", "librdkafka", "rdkafka"]
+            .iter()
+            .any(|name| metadata.target().starts_with(name));
         metadata.level() <= log::max_level() && (!noisy || log::max_level() >= LevelFilter::Debug)
     }
 

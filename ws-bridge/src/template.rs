@@ -30,12 +30,19 @@ impl Template {
                 return None;
             };
             let allowed = |known: &str| {
-                if known.ends_with('.') { field.len() > known.len() && field.starts_with(known) } else { field == known }
+                if known.ends_with('.') {
+                    field.len() > known.len() && field.starts_with(known)
+                } else {
+                    field == known
+                }
             };
             if !fields.iter().any(|known| allowed(known)) {
                 let near = nearest(field, fields.iter().copied()).map(str::to_owned);
                 let list: Vec<String> = fields.iter().map(|field| format!("`{{{field}}}`")).collect();
-                let hint = near.map_or_else(|| format!("fields: {}", list.join(", ")), |near| format!("did you mean `{{{near}}}`?"));
+                let hint = near.map_or_else(
+                    || format!("fields: {}", list.join(", ")),
+                    |near| format!("did you mean `{{{near}}}`?"),
+                );
                 report.error(text.at, format!("unknown field `{{{field}}}`")).hint(hint);
                 return None;
             }
@@ -92,7 +99,11 @@ mod tests {
         let text = Located::nowhere("user:{claims.org.id}:{claims.sub}".to_owned());
         let template = ClaimsTemplate::compile(&text, &mut report).unwrap();
         assert_eq!(template.render(&json!({"sub": "u", "org": {"id": "o"}})).as_deref(), Some("user:o:u"));
-        for claims in [json!({"sub": "u"}), json!({"sub": "*", "org": {"id": "o"}}), json!({"sub": 1, "org": {"id": "o"}})] {
+        for claims in [
+            json!({"sub": "u"}),
+            json!({"sub": "*", "org": {"id": "o"}}),
+            json!({"sub": 1, "org": {"id": "o"}}),
+        ] {
             assert_eq!(template.render(&claims), None, "{claims}");
         }
     }

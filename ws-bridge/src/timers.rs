@@ -73,7 +73,11 @@ impl Timers {
     fn look(&self, slot: u64) {
         let due: Vec<Entry> = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            usize::try_from(slot).ok().and_then(|slot| slots.get_mut(slot)).map(std::mem::take).unwrap_or_default()
+            usize::try_from(slot)
+                .ok()
+                .and_then(|slot| slots.get_mut(slot))
+                .map(std::mem::take)
+                .unwrap_or_default()
         };
         let now = self.now();
         for (placed, client) in due {

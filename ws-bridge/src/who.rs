@@ -47,7 +47,8 @@ impl Who {
                 verified.expires().duration_since(UNIX_EPOCH).map(|since| since.as_secs_f64()).unwrap_or(0.0)
             }
         };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs_f64()).unwrap_or(0.0);
+        let now =
+            SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs_f64()).unwrap_or(0.0);
         // A float becomes the nearest number there is.
         Some(((expires - now) * 1000.0) as u64)
     }

@@ -113,7 +113,8 @@ fn a_stranger_does_not_and_an_error_means_no() {
     assert_eq!(visible.error.as_deref(), Some("`claims.roles` is missing"));
     assert_eq!(
         told.because,
-        "source 1: `visible_to` of `batch` cannot be decided, which means no; source 2: `when` does not hold"
+        "source 1: `visible_to` of `batch` cannot be decided, which means no: `claims.roles` is missing; source 2: \
+         `when` does not hold"
     );
     let claims = json!({"sub": "bob", "roles": ["reader"]});
     let told = plan().explain_event(&query(&record, &claims)).unwrap();

@@ -116,7 +116,10 @@ impl Family {
     /// What conditions may read of an event.
     pub(crate) fn event_vars<'a>(&self, event: &'a Stored) -> Vars<'a> {
         let channel = &*event.event.channel;
-        Vars::new().bind_members(&event.event.facts).bind_text("channel", channel).bind_text("id", id(channel))
+        Vars::new()
+            .bind_members(&event.event.facts)
+            .bind_text("channel", channel)
+            .bind_text("id", id(channel))
     }
 
     pub(crate) fn alternatives(&self) -> &[Alternative] {

@@ -16,18 +16,17 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 
-
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::event::{Event, Place};
 use crate::metrics::Metrics;
 
+pub(crate) use crate::mapping::family as family_of;
 pub(crate) use channel::Channel;
 pub(crate) use classes::{ClassKey, Member, sees};
 pub(crate) use family::{Family, id};
 pub(crate) use recover::{CaughtUp, Since};
-pub(crate) use crate::mapping::family as family_of;
 pub(crate) use ring::Stored;
 pub(crate) use subscribe::{CatchUpNeeded, Refusal, Request, Subscription, Welcome};
 
@@ -88,10 +87,11 @@ impl Hub {
     /// Notes a topic's partitions, and from which offsets on they are read.
     pub(crate) fn partitions(&self, topic: &Arc<str>, first: &[i64]) {
         let mut state = self.state();
-        let known = state.progress.topics.entry(topic.clone()).or_insert_with(|| TopicProgress {
-            key: topic_key(topic),
-            ..TopicProgress::default()
-        });
+        let known = state
+            .progress
+            .topics
+            .entry(topic.clone())
+            .or_insert_with(|| TopicProgress { key: topic_key(topic), ..TopicProgress::default() });
         let before = known.next.len();
         for from in first.iter().skip(before) {
             known.next.push(*from);
@@ -168,7 +168,8 @@ impl Hub {
                 *replay_bytes -= bytes;
             }
         }
-        let channels: usize = families.values().map(|family| family.channels.len() + family.patterns.len()).sum();
+        let channels: usize =
+            families.values().map(|family| family.channels.len() + family.patterns.len()).sum();
         self.metrics.channels.set(i64::try_from(channels).unwrap_or(i64::MAX));
         self.metrics.replay_bytes.set(i64::try_from(*replay_bytes).unwrap_or(i64::MAX));
     }

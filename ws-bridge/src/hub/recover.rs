@@ -39,9 +39,7 @@ pub(crate) struct CaughtUp {
 pub(crate) fn channels_of<'a>(state: &'a FamilyState, name: &str) -> Vec<&'a Channel> {
     match name.strip_suffix('*') {
         None => state.channels.get(name).into_iter().collect(),
-        Some(prefix) => {
-            state.channels.values().filter(|channel| channel.name.starts_with(prefix)).collect()
-        }
+        Some(prefix) => state.channels.values().filter(|channel| channel.name.starts_with(prefix)).collect(),
     }
 }
 
@@ -89,7 +87,8 @@ pub(crate) fn missed(
         let of_this = floors.filter(|(key, other, _)| (*key, *other) == (topic.key, partition));
         let floor = of_this.map(|(_, _, floor)| *floor).max().unwrap_or(0);
         let floor = floor.max(state.log.floor(topic.key, partition));
-        let covered = caught_up.as_ref().map_or(from, |caught_up| caught_up.reached(topic.name, partition, from));
+        let covered =
+            caught_up.as_ref().map_or(from, |caught_up| caught_up.reached(topic.name, partition, from));
         if covered < floor {
             older.push(Range { topic: topic.name.clone(), partition, from, to: floor });
         }

@@ -56,7 +56,13 @@ impl Stored {
             }
             publication.push(b'}');
         }
-        Stored { topic: topic_key(&event.place.topic), event, sequence, offset, publication: publication.into() }
+        Stored {
+            topic: topic_key(&event.place.topic),
+            event,
+            sequence,
+            offset,
+            publication: publication.into(),
+        }
     }
 
     /// The name of its family.

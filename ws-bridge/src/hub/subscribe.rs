@@ -106,7 +106,8 @@ impl Hub {
                 return Err(Refusal::Unrecoverable);
             }
         }
-        let newest = channels_of(family, &request.channel).into_iter().filter_map(|channel| channel.ring.newest());
+        let newest =
+            channels_of(family, &request.channel).into_iter().filter_map(|channel| channel.ring.newest());
         let newest = newest.max_by_key(|event| event.sequence).map(|event| (event.place(), event.event.time));
         told.epoch = progress.epoch(&family.topics, newest);
         told.offset = progress.offset(&family.topics);
@@ -211,7 +212,9 @@ impl Hub {
             if !state.progress.is_mine(&position, &family.topics) {
                 return None;
             }
-            events.retain(|event| if reverse { event.offset < since.offset } else { event.offset > since.offset });
+            events.retain(
+                |event| if reverse { event.offset < since.offset } else { event.offset > since.offset },
+            );
         }
         let wildcard = name.ends_with('*');
         let publications = events.into_iter().filter(visible).take(limit);

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sallyport_config::ws_bridge;
 use sallyport_config::Report;
+use sallyport_config::ws_bridge;
 use serde_json::{Value, json};
 
 use super::recover::CaughtUp;
@@ -43,7 +43,9 @@ impl World {
 
     /// Everybody sees what belongs to them.
     fn of_owners() -> World {
-        World::new(r#"{"visible_to": "claims.sub == event.owner || \"admin\" in claims.roles", "wildcard": true}"#)
+        World::new(
+            r#"{"visible_to": "claims.sub == event.owner || \"admin\" in claims.roles", "wildcard": true}"#,
+        )
     }
 
     fn publish(&self, channel: &str, partition: i32, offset: i64, owner: &str) {
@@ -106,13 +108,19 @@ impl Visitor {
         self.client.take(
             |_| true,
             |item| {
-                let text = std::str::from_utf8(&item.bytes[item.bytes.iter().position(|b| *b == b'{').unwrap()..]).unwrap();
+                let text =
+                    std::str::from_utf8(&item.bytes[item.bytes.iter().position(|b| *b == b'{').unwrap()..])
+                        .unwrap();
                 let push: Value = serde_json::from_str(text).unwrap();
                 let push = &push["push"];
                 if push["pub"].is_object() {
                     let epoch = push["pub"]["epoch"].as_str().unwrap().to_owned();
                     let channel = push["channel"].as_str().unwrap().to_owned();
-                    taken.push((channel, push["pub"]["data"]["n"].as_i64().unwrap(), Since { epoch, offset: 0 }));
+                    taken.push((
+                        channel,
+                        push["pub"]["data"]["n"].as_i64().unwrap(),
+                        Since { epoch, offset: 0 },
+                    ));
                 }
             },
         );
@@ -171,10 +179,10 @@ fn a_pattern_sees_every_channel_it_matches_and_says_which() {
     world.publish("b:y", 0, 2, "u1");
     world.publish("b:x2", 0, 3, "u1");
     let taken = visitor.taken();
-    assert_eq!(taken.iter().map(|(channel, number, _)| (channel.as_str(), *number)).collect::<Vec<_>>(), [
-        ("b:x*", 0),
-        ("b:x*", 3)
-    ]);
+    assert_eq!(
+        taken.iter().map(|(channel, number, _)| (channel.as_str(), *number)).collect::<Vec<_>>(),
+        [("b:x*", 0), ("b:x*", 3)]
+    );
     let welcome = world.subscribe(&Visitor::owner(2, "u1"), "b:x*", Some(taken[0].2.clone())).unwrap();
     assert_eq!((missed(&welcome), welcome.recovered), (vec![3], Some(true)));
     let publication = welcome.publications().remove(0);
@@ -234,7 +242,9 @@ fn what_the_ring_has_not_is_asked_of_kafka() {
     world.publish("b:1", 0, 0, "u1");
     let seen = visitor.taken().pop().unwrap().2;
     (1..5).for_each(|offset| world.publish("b:1", 0, offset, "u1"));
-    let Err(Refusal::CatchUp(needed)) = world.subscribe(&visitor, "b:1", Some(seen.clone())) else { panic!() };
+    let Err(Refusal::CatchUp(needed)) = world.subscribe(&visitor, "b:1", Some(seen.clone())) else {
+        panic!()
+    };
     assert_eq!(needed.ranges, [Range { topic: TOPIC.into(), partition: 0, from: 1, to: 3 }]);
     // While Kafka is read, the ring goes on.
     world.publish("b:1", 0, 5, "u1");
@@ -249,7 +259,9 @@ fn what_the_ring_has_not_is_asked_of_kafka() {
 
     let world = World::new(r#"{"visible_to": "true", "replay": {"events": 3}}"#);
     (0..6).for_each(|offset| world.publish("b:1", 0, offset, "u1"));
-    let Err(Refusal::CatchUp(needed)) = world.subscribe(&visitor, "b:1", Some(seen.clone())) else { panic!() };
+    let Err(Refusal::CatchUp(needed)) = world.subscribe(&visitor, "b:1", Some(seen.clone())) else {
+        panic!()
+    };
     let caught_up = CaughtUp { ranges: needed.ranges, events: older.to_vec() };
     let welcome = world.subscribe_with(&visitor, "b:1", Some(seen), Some(caught_up)).unwrap();
     assert_eq!((missed(&welcome), welcome.recovered), (vec![1, 2, 3, 4, 5], Some(true)));
@@ -359,7 +371,12 @@ fn new_claims_are_judged_from_the_next_event_on() {
     let mut subscription = world.hub.subscribe(&visitor.client, request, None, |_| {}).unwrap();
     world.publish("b:1", 0, 0, "u1");
     let (text, claims) = world.family.subject(&json!({"sub": "root", "roles": []}));
-    world.hub.seat_anew(&visitor.client, &mut subscription, |filter| ClassKey { claims: text, filter }, &claims);
+    world.hub.seat_anew(
+        &visitor.client,
+        &mut subscription,
+        |filter| ClassKey { claims: text, filter },
+        &claims,
+    );
     world.publish("b:1", 0, 1, "u1");
     world.publish("b:1", 0, 2, "root");
     assert_eq!(visitor.numbers(), [0, 2]);

@@ -150,7 +150,11 @@ pub(crate) const FLAG_REJECT_UNRECOVERED: i64 = 2;
 pub(crate) fn commands(message: &str) -> impl Iterator<Item = Result<Command<'_>, serde_json::Error>> {
     message.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty()).map(|line| {
         // serde would take a list for an object whose members are all optional.
-        if line.starts_with('{') { serde_json::from_str(line) } else { Err(serde::de::Error::custom("no object")) }
+        if line.starts_with('{') {
+            serde_json::from_str(line)
+        } else {
+            Err(serde::de::Error::custom("no object"))
+        }
     })
 }
 
@@ -188,7 +192,9 @@ mod tests {
 
     #[test]
     fn what_is_no_command_is_an_error() {
-        for text in ["[]", "1", "{", "{\"id\":-1}", "{\"id\":\"1\"}", "{\"subscribe\":{\"channel\":1}}", "{}x"] {
+        for text in
+            ["[]", "1", "{", "{\"id\":-1}", "{\"id\":\"1\"}", "{\"subscribe\":{\"channel\":1}}", "{}x"]
+        {
             assert!(commands(text).next().unwrap().is_err(), "{text}");
         }
     }

@@ -175,8 +175,13 @@ mod tests {
 
     #[test]
     fn malformed_filters_are_refused() {
-        let deep = format!("{}{{\"key\":\"a\",\"cmp\":\"ex\"}}{}", "{\"op\":\"not\",\"nodes\":[".repeat(8), "]}".repeat(8));
-        let many = format!("{{\"op\":\"and\",\"nodes\":[{}]}}", vec![r#"{"key":"a","cmp":"ex"}"#; 64].join(","));
+        let deep = format!(
+            "{}{{\"key\":\"a\",\"cmp\":\"ex\"}}{}",
+            "{\"op\":\"not\",\"nodes\":[".repeat(8),
+            "]}".repeat(8)
+        );
+        let many =
+            format!("{{\"op\":\"and\",\"nodes\":[{}]}}", vec![r#"{"key":"a","cmp":"ex"}"#; 64].join(","));
         let long = format!("{{\"key\":\"a\",\"cmp\":\"eq\",\"val\":\"{}\"}}", "x".repeat(257));
         for text in [
             "{}",

@@ -12,14 +12,18 @@ const HISTORY_MAX: usize = 1000;
 
 impl Session {
     pub(super) fn history(&mut self, id: u32, command: &History<'_>) {
-        let Some(family) = self.asked(id, "history", &command.channel, |family| family.history) else { return };
+        let Some(family) = self.asked(id, "history", &command.channel, |family| family.history) else {
+            return;
+        };
         let (claims, read) = family.subject(self.who.claims());
         let limit = match command.limit {
             0 => 0,
             limit => usize::try_from(limit).unwrap_or(HISTORY_MAX).min(HISTORY_MAX),
         };
-        let since =
-            command.since.as_ref().map(|since| Since { epoch: since.epoch.to_string(), offset: since.offset });
+        let since = command
+            .since
+            .as_ref()
+            .map(|since| Since { epoch: since.epoch.to_string(), offset: since.offset });
         let key = ClassKey { claims, filter: None };
         match self.shared.hub.history(&command.channel, &key, &read, since.as_ref(), limit, command.reverse) {
             Some(history) => self.reply(id, "history", &history),
@@ -32,7 +36,9 @@ impl Session {
     }
 
     pub(super) fn presence_stats(&mut self, id: u32, channel: &str) {
-        self.answer_presence(id, "presence_stats", channel, |session| session.shared.hub.presence_stats(channel));
+        self.answer_presence(id, "presence_stats", channel, |session| {
+            session.shared.hub.presence_stats(channel)
+        });
     }
 
     fn answer_presence<T: Serialize>(
@@ -62,7 +68,10 @@ impl Session {
         let error = match self.family(channel) {
             None => ErrorCode::UNKNOWN_CHANNEL,
             Some(family) if !available(family) => ErrorCode::NOT_AVAILABLE,
-            Some(family) if !family.may_subscribe(self.who.claims(), channel) || !self.has_token_for(family, channel) => {
+            Some(family)
+                if !family.may_subscribe(self.who.claims(), channel)
+                    || !self.has_token_for(family, channel) =>
+            {
                 ErrorCode::PERMISSION_DENIED
             }
             Some(family) if channel.contains('*') && !family.wildcard => ErrorCode::PERMISSION_DENIED,

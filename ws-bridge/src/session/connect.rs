@@ -91,14 +91,17 @@ impl Session {
     fn begin_joining(&mut self, id: u32, positions: Vec<Wish>) -> Option<Wait> {
         let settings = &self.shared.clone().plan.settings;
         self.user = self.who.user(&settings.user_claim);
-        if !self.place.of_user(&self.user, settings.limits.connections_per_user) {
+        if !self.has_room(settings.limits.connections_per_user) {
             self.client.close(Close::CONNECTION_LIMIT);
             return None;
         }
         self.take_expiry();
         let mut wishes = self.joins();
         for wish in &mut wishes {
-            wish.since = positions.iter().find(|known| known.channel == wish.channel).and_then(|known| known.since.clone());
+            wish.since = positions
+                .iter()
+                .find(|known| known.channel == wish.channel)
+                .and_then(|known| known.since.clone());
         }
         wishes.truncate(settings.limits.subscriptions);
         self.join(Connecting { id, wishes, subs: BTreeMap::new() })
@@ -117,9 +120,9 @@ impl Session {
                 Begun::Done(channel, result) => self.joined(&mut connecting, &channel, &result),
                 Begun::Wait(wish, caught_up) => {
                     connecting.wishes.push(wish);
-                    return Some(Box::pin(async move {
-                        Resume::Join { connecting, caught_up: caught_up.await }
-                    }));
+                    return Some(Box::pin(
+                        async move { Resume::Join { connecting, caught_up: caught_up.await } },
+                    ));
                 }
                 // A channel that its claims list but that it may not have, or that is not there, is left out.
                 Begun::Failed(..) => {}
@@ -129,13 +132,19 @@ impl Session {
         None
     }
 
-    pub(super) fn join_caught_up(&mut self, mut connecting: Connecting, caught_up: CaughtUpOr) -> Option<Wait> {
+    pub(super) fn join_caught_up(
+        &mut self,
+        mut connecting: Connecting,
+        caught_up: CaughtUpOr,
+    ) -> Option<Wait> {
         let wish = connecting.wishes.pop()?;
         match self.begin(wish, Some(caught_up)) {
             Begun::Done(channel, result) => self.joined(&mut connecting, &channel, &result),
             Begun::Wait(wish, caught_up) => {
                 connecting.wishes.push(wish);
-                return Some(Box::pin(async move { Resume::Join { connecting, caught_up: caught_up.await } }));
+                return Some(Box::pin(
+                    async move { Resume::Join { connecting, caught_up: caught_up.await } },
+                ));
             }
             Begun::Failed(..) => {}
         }

@@ -31,7 +31,8 @@ const NEVER: u64 = u64::MAX;
 pub(crate) struct Session {
     shared: Arc<Shared>,
     pub(crate) client: Arc<Client>,
-    place: Place,
+    /// None where there was no room: such a client is being closed.
+    place: Option<Place>,
     /// Whom the edge says it is.
     edge: Option<Arc<Value>>,
     who: Who,
@@ -84,7 +85,12 @@ pub(crate) enum Resume {
 }
 
 impl Session {
-    pub(crate) fn new(shared: Arc<Shared>, client: Arc<Client>, place: Place, edge: Option<Arc<Value>>) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        client: Arc<Client>,
+        place: Option<Place>,
+        edge: Option<Arc<Value>>,
+    ) -> Self {
         let now = shared.timers.now();
         let life = &shared.plan.settings.connection;
         let max_age = life.max_age.as_millis();
@@ -115,14 +121,11 @@ impl Session {
 
     /// Begins without a command, for a stream of server-sent events: as whom the edge says, with these channels, or
     /// with those it would be subscribed to anyway. The channel that cannot be had, if there is one.
-    pub(crate) fn begin_events(
-        &mut self,
-        channels: &[Arc<str>],
-    ) -> Result<Vec<Wish>, (Arc<str>, ErrorCode)> {
+    pub(crate) fn begin_events(&mut self, channels: &[Arc<str>]) -> Result<Vec<Wish>, (Arc<str>, ErrorCode)> {
         self.who = self.edge.clone().map_or(Who::Nobody, Who::Edge);
         self.user = self.who.user(&self.shared.plan.settings.user_claim);
-        let limits = &self.shared.plan.settings.limits;
-        if !self.place.of_user(&self.user, limits.connections_per_user) || channels.len() > limits.subscriptions {
+        let limits = &self.shared.clone().plan.settings.limits;
+        if !self.has_room(limits.connections_per_user) || channels.len() > limits.subscriptions {
             return Err(("".into(), ErrorCode::LIMIT_EXCEEDED));
         }
         self.stage = Stage::Connected;
@@ -131,7 +134,8 @@ impl Session {
         if channels.is_empty() {
             return Ok(self.joins());
         }
-        let wish = |channel: &Arc<str>| self.wish_for_events(channel).map_err(|error| (channel.clone(), error));
+        let wish =
+            |channel: &Arc<str>| self.wish_for_events(channel).map_err(|error| (channel.clone(), error));
         channels.iter().map(wish).collect()
     }
 
@@ -245,7 +249,8 @@ impl Session {
             self.client.send(self.shared.ping.clone());
             self.times.ping_at = now + self.ping_interval();
             if self.times.pong_by == NEVER {
-                self.times.pong_by = now + millis(self.shared.plan.settings.connection.pong_timeout.as_millis());
+                self.times.pong_by =
+                    now + millis(self.shared.plan.settings.connection.pong_timeout.as_millis());
             }
         }
         self.expire_subscriptions(now);
@@ -257,6 +262,11 @@ impl Session {
         for held in self.subscriptions.drain(..) {
             self.shared.hub.unsubscribe(&self.client, &held.subscription);
         }
+    }
+
+    /// Counts the client as one of its user's. Whether there was room.
+    fn has_room(&mut self, per_user_max: usize) -> bool {
+        self.place.as_mut().is_some_and(|place| place.of_user(&self.user, per_user_max))
     }
 
     fn set_timer(&self) {

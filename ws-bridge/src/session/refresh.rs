@@ -20,7 +20,11 @@ impl Session {
         Some(Box::pin(async move { Resume::Refresh { id, verified: verifier.verify(&token).await } }))
     }
 
-    pub(super) fn refreshed(&mut self, id: u32, verified: Result<Arc<Verified>, NotVerified>) -> Option<Wait> {
+    pub(super) fn refreshed(
+        &mut self,
+        id: u32,
+        verified: Result<Arc<Verified>, NotVerified>,
+    ) -> Option<Wait> {
         let who = match verified {
             Ok(verified) => Who::Token(verified),
             Err(NotVerified::Refused(Refusal::Expired)) => {
@@ -63,14 +67,21 @@ impl Session {
         let Session { subscriptions, shared, client, who, .. } = self;
         subscriptions.retain_mut(|held| {
             let channel = held.subscription.channel.clone();
-            let Some(family) = shared.plan.families.get(crate::hub::family_of(&channel)) else { return false };
+            let Some(family) = shared.plan.families.get(crate::hub::family_of(&channel)) else {
+                return false;
+            };
             if !family.may_subscribe(who.claims(), &channel) {
                 shared.hub.unsubscribe(client, &held.subscription);
                 client.tell(&reply::unsubscribed(&channel, Unsubscribed::SERVER));
                 return false;
             }
             let (text, read) = family.subject(who.claims());
-            shared.hub.seat_anew(client, &mut held.subscription, |filter| ClassKey { claims: text, filter }, &read);
+            shared.hub.seat_anew(
+                client,
+                &mut held.subscription,
+                |filter| ClassKey { claims: text, filter },
+                &read,
+            );
             true
         });
     }
@@ -90,7 +101,8 @@ impl Session {
     }
 
     pub(super) fn refresh_subscription(&mut self, id: u32, command: &SubRefresh<'_>) -> Option<Wait> {
-        let verifier = self.shared.plan.verifier.clone().filter(|_| command.kind == 0 && !command.token.is_empty());
+        let verifier =
+            self.shared.plan.verifier.clone().filter(|_| command.kind == 0 && !command.token.is_empty());
         let Some(verifier) = verifier else {
             self.client.close(Close::BAD_REQUEST);
             return None;

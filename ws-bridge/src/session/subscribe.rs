@@ -87,9 +87,9 @@ impl Session {
             return None;
         };
         let token = command.token.into_owned();
-        Some(Box::pin(async move {
-            Resume::SubscribeToken { id, wish, verified: verifier.verify(&token).await }
-        }))
+        Some(Box::pin(
+            async move { Resume::SubscribeToken { id, wish, verified: verifier.verify(&token).await } },
+        ))
     }
 
     /// What the command asks for, if it can be had at all.
@@ -146,12 +146,7 @@ impl Session {
         self.subscribe_wish(id, wish, None)
     }
 
-    pub(super) fn subscribe_caught_up(
-        &mut self,
-        id: u32,
-        wish: Wish,
-        caught_up: CaughtUpOr,
-    ) -> Option<Wait> {
+    pub(super) fn subscribe_caught_up(&mut self, id: u32, wish: Wish, caught_up: CaughtUpOr) -> Option<Wait> {
         self.subscribe_wish(id, wish, Some(caught_up))
     }
 
@@ -191,7 +186,9 @@ impl Session {
     ) -> Begun {
         let shared = self.shared.clone();
         let claims = self.who.claims();
-        let Some(family) = self.family(&wish.channel) else { return Begun::Failed(ErrorCode::UNKNOWN_CHANNEL) };
+        let Some(family) = self.family(&wish.channel) else {
+            return Begun::Failed(ErrorCode::UNKNOWN_CHANNEL);
+        };
         if (family.token && wish.server_side && self.is_nobody())
             || !family.may_subscribe(claims, &wish.channel)
         {
