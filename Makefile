@@ -46,7 +46,7 @@ fuzz: setup
 clients: setup
 	./tests/clients/run.sh
 
-## The stories of the real-time bridge with a real Kafka, the official SDK and Chromium; STORIES="recovery sse" make realtime
+## The stories of the live events with a real Kafka, the official SDK and Chromium; STORIES="recovery sse" make realtime
 realtime:
 	@./scripts/realtime.sh $(STORIES)
 
