@@ -64,11 +64,13 @@ pub struct ConnectionLife {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct BridgeLimits {
-    /// Connections at a time. One more is refused with 503. Default: 20000.
+    /// Connections at a time. One more is closed with 3001, and tries again; a stream of server-sent events gets 503.
+    /// Default: 20000.
     pub connections: usize,
     /// Connections of one user at a time. One more is closed with 3504. Default: 32.
     pub connections_per_user: usize,
-    /// Connections of one address (IPv6: one /64) at a time. One more is refused with 429. Default: 256.
+    /// Connections of one address (IPv6: one /64) at a time. One more is closed with 3504; a stream of server-sent events
+    /// gets 429. Default: 256.
     pub connections_per_address: usize,
     /// Subscriptions of one connection. One more is closed with 3505. Default: 128.
     pub subscriptions: usize,
@@ -207,7 +209,7 @@ pub struct Publish {
     /// The CloudEvents type of the record. Default: the family's or the procedure's name.
     #[serde(default, rename = "type")]
     pub event_type: Option<Located<String>>,
-    /// How often one user may. Default: 10/s.
+    /// How often one connection may, with a burst of as many. Beyond: error 111. Default: 10/s.
     #[serde(default = "ten_a_second")]
     pub rate: Rate,
     /// Bytes of the data. Above: refused. Default: 16KiB.

@@ -67,7 +67,7 @@ impl Live {
         };
         if let Some(host) = self.host.get() {
             let drain = *plan.loaded.config.process.drain;
-            if host.replace(live, drain)? {
+            if host.replace(live, drain).await? {
                 log::info!("the bridge has new settings; its clients connect again within {drain:?}");
             }
             return Ok(());

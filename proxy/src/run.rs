@@ -22,10 +22,10 @@ use crate::access_log::AccessLog;
 use crate::admin;
 use crate::edge::EdgeProxy;
 use crate::listener::{Bound, Drain, ListenerPlan, Service};
+use crate::live::{Live, LiveError};
 use crate::metrics::Metrics;
 use crate::plan::{Plan, Surroundings};
 use crate::reload::{self, ReloadError};
-use crate::live::{Live, LiveError};
 use crate::state::State;
 use crate::watch as files;
 

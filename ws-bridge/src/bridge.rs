@@ -29,6 +29,8 @@ use crate::timers::Timers;
 
 /// How often old events are dropped and gauges brought up to date.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
+/// After so many turns it is told which families have no topic.
+const TURNS_WITHOUT_TOPICS: u64 = 15;
 /// How long a stop waits for records that clients have sent.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
 /// The part of a drain over which clients are sent away; the rest is for their Closes.
@@ -270,9 +272,16 @@ impl Shared {
 /// Drops what is old and brings gauges up to date, until the bridge is gone.
 async fn tidy(shared: std::sync::Weak<Shared>) {
     let mut ticks = tokio::time::interval(TIDY_EVERY);
-    loop {
+    for turn in 0u64.. {
         ticks.tick().await;
         let Some(shared) = shared.upgrade() else { return };
+        if turn == TURNS_WITHOUT_TOPICS {
+            for family in shared.hub.without_topics() {
+                log::warn!(
+                    "channels `{family}`: none of its topics exists, or Kafka cannot be reached; subscribers wait"
+                );
+            }
+        }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
         shared.hub.expire(i64::try_from(now).unwrap_or(i64::MAX));
         let clients = shared.clients.all();

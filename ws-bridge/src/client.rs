@@ -3,7 +3,7 @@
 //!
 //! How it is connected is not known here: a connection or a stream of server-sent events takes what waits.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -53,16 +53,32 @@ struct Queue {
     close: Option<Close>,
 }
 
-/// Something to send: the bytes on the wire, and the event they tell of.
+/// Something to send: the bytes on the wire, and what they tell of.
 pub(crate) struct Item {
     pub(crate) bytes: Bytes,
-    event: Option<Arc<Stored>>,
+    about: About,
+}
+
+/// What is told.
+enum About {
+    Event(Arc<Stored>),
+    /// So many events of a channel are gone.
+    Gap(Arc<str>, u64),
+    /// A reply, or something else that stays.
+    Other,
 }
 
 impl Item {
     /// The time of the event, in milliseconds since 1970; 0 if it is none.
     pub(crate) fn event_time(&self) -> i64 {
-        self.event.as_ref().map_or(0, |event| event.event.time)
+        self.event().map_or(0, |event| event.event.time)
+    }
+
+    fn event(&self) -> Option<&Arc<Stored>> {
+        match &self.about {
+            About::Event(event) => Some(event),
+            About::Gap(..) | About::Other => None,
+        }
     }
 }
 
@@ -108,7 +124,7 @@ impl Client {
         let bytes = text_frame(&[text.as_bytes()]);
         let mut queue = self.queue();
         queue.bytes += bytes.len();
-        queue.items.push_front(Item { bytes, event: None });
+        queue.items.push_front(Item { bytes, about: About::Other });
         drop(queue);
         self.waker.wake();
     }
@@ -124,7 +140,7 @@ impl Client {
             return;
         }
         queue.bytes += bytes.len();
-        queue.items.push_back(Item { bytes, event: None });
+        queue.items.push_back(Item { bytes, about: About::Other });
         drop(queue);
         self.waker.wake();
     }
@@ -146,8 +162,8 @@ impl Client {
         }
         let mut dropped = 0;
         if queue.bytes + bytes.len() > self.queue_bytes_max {
-            dropped = match slow {
-                Slow::Disconnect => 0,
+            let mut gone = match slow {
+                Slow::Disconnect => Vec::new(),
                 Slow::DropOldest => queue.drop_oldest(event, bytes.len(), self.queue_bytes_max),
                 Slow::Conflate => queue.conflate(event),
             };
@@ -155,14 +171,14 @@ impl Client {
                 self.close_with(queue, Close::SLOW);
                 return Offered::TooSlow;
             }
-        }
-        if dropped > 0 {
-            let notice = reply::gap(&event.event.channel, dropped);
+            dropped = gone.len() as u64;
+            // There are no notices among server-sent events.
             if self.kind == Kind::WebSocket {
-                queue.push(text_frame(&[notice.as_bytes()]), None);
+                gone.sort_unstable();
+                gone.chunk_by(|one, next| one == next).for_each(|gone| queue.note_gone(gone));
             }
         }
-        queue.push(bytes.clone(), Some(event.clone()));
+        queue.push(bytes.clone(), About::Event(event.clone()));
         drop(queue);
         self.waker.wake();
         if dropped > 0 { Offered::Replaced(dropped) } else { Offered::Queued }
@@ -240,48 +256,66 @@ impl Client {
 }
 
 impl Queue {
-    fn push(&mut self, bytes: Bytes, event: Option<Arc<Stored>>) {
+    fn push(&mut self, bytes: Bytes, about: About) {
         self.bytes += bytes.len();
-        self.items.push_back(Item { bytes, event });
+        self.items.push_back(Item { bytes, about });
     }
 
-    /// Drops the oldest events of the same family until there is room. How many.
-    fn drop_oldest(&mut self, event: &Stored, room: usize, bytes_max: usize) -> u64 {
+    /// Drops the oldest events of the same family until there is room. The channel of each.
+    fn drop_oldest(&mut self, event: &Stored, room: usize, bytes_max: usize) -> Vec<Arc<str>> {
         let family = event.family();
-        let mut dropped = 0;
+        let mut dropped = Vec::new();
         let mut bytes = self.bytes;
         self.items.retain(|item| {
-            let old = item.event.as_ref().is_some_and(|old| old.family() == family);
-            if bytes + room <= bytes_max || !old {
-                return true;
-            }
+            let old = item.event().filter(|old| old.family() == family && bytes + room > bytes_max);
+            let Some(old) = old else { return true };
             bytes -= item.bytes.len();
-            dropped += 1;
+            dropped.push(old.event.channel.clone());
             false
         });
         self.bytes = bytes;
         dropped
     }
 
-    /// Drops events of the same channel that a newer one with the same key follows. How many.
-    fn conflate(&mut self, event: &Stored) -> u64 {
-        let mut newer =
-            std::collections::HashSet::from([(event.event.channel.clone(), event.event.key.clone())]);
-        let before = self.items.len();
-        let mut kept = VecDeque::with_capacity(before);
+    /// Drops events of the same channel that a newer one with the same key follows. The channel of each.
+    fn conflate(&mut self, event: &Stored) -> Vec<Arc<str>> {
+        let mut newer = HashSet::from([(event.event.channel.clone(), event.event.key.clone())]);
+        let mut dropped = Vec::new();
+        let mut kept = VecDeque::with_capacity(self.items.len());
         while let Some(item) = self.items.pop_back() {
-            let first = item.event.as_ref().is_none_or(|event| {
-                event.event.key.is_none()
-                    || newer.insert((event.event.channel.clone(), event.event.key.clone()))
+            let replaced = item.event().filter(|event| {
+                event.event.key.is_some()
+                    && !newer.insert((event.event.channel.clone(), event.event.key.clone()))
             });
-            if first {
-                kept.push_front(item);
-            } else {
+            if let Some(replaced) = replaced {
+                dropped.push(replaced.event.channel.clone());
                 self.bytes -= item.bytes.len();
+            } else {
+                kept.push_front(item);
             }
         }
         self.items = kept;
-        (before - self.items.len()) as u64
+        dropped
+    }
+
+    /// Tells of events of one channel that are gone, in the notice that waits already or in a new one. Notices of their own
+    /// would fill the queue in the end, and nothing could make room for events again.
+    fn note_gone(&mut self, gone: &[Arc<str>]) {
+        let Some(channel) = gone.first() else { return };
+        let notice = |events| text_frame(&[reply::gap(channel, events).as_bytes()]);
+        for item in &mut self.items {
+            if let About::Gap(known, events) = &mut item.about
+                && known == channel
+            {
+                *events += gone.len() as u64;
+                self.bytes -= item.bytes.len();
+                item.bytes = notice(*events);
+                self.bytes += item.bytes.len();
+                return;
+            }
+        }
+        let events = gone.len() as u64;
+        self.push(notice(events), About::Gap(channel.clone(), events));
     }
 }
 
@@ -329,7 +363,7 @@ mod tests {
                     String::from_utf8_lossy(&item.bytes)
                         .trim_start_matches(|c: char| c != '{' && !c.is_ascii_digit())
                         .to_owned(),
-                )
+                );
             },
         );
         (taken, close)
@@ -369,6 +403,27 @@ mod tests {
         );
         assert!(waiting[waiting.len() - 2].contains(r#""gap":{"channel":"a:1","events":1}"#), "{waiting:?}");
         assert_eq!(waiting.last().map(String::as_str), Some("18"));
+    }
+
+    /// Notices do not take the room of events, however many give way.
+    #[test]
+    fn what_is_gone_is_told_once_for_each_channel() {
+        let client = Client::new(1, Kind::WebSocket, 400);
+        for number in 0..1000 {
+            let channel = if number % 2 == 0 { "a:1" } else { "a:2" };
+            let offered = offer(&client, &event(channel, None, number), Slow::DropOldest);
+            assert!(matches!(offered, Offered::Queued | Offered::Replaced(_)), "{number}: {offered:?}");
+        }
+        let (waiting, _) = taken(&client);
+        let events = waiting.iter().filter(|text| !text.contains("gap")).count() as u64;
+        let gone: u64 = waiting
+            .iter()
+            .filter_map(|text| text.split("\"events\":").nth(1)?.split('}').next()?.parse::<u64>().ok())
+            .sum();
+        assert_eq!(waiting.iter().filter(|text| text.contains("gap")).count(), 2, "{waiting:?}");
+        assert_eq!(events + gone, 1000, "{waiting:?}");
+        // They come before everything that is newer.
+        assert!(waiting[..2].iter().all(|text| text.contains("gap")), "{waiting:?}");
     }
 
     #[test]

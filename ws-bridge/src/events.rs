@@ -15,7 +15,7 @@ use crate::hub::Since;
 use crate::protocol::ErrorCode;
 use crate::protocol::reply::{self, json};
 use crate::server::{EventStream, EventsRequest, Refusal, event_block};
-use crate::session::{Begun, CaughtUpOr, Session, Wish};
+use crate::session::{Begun, Looked, Session, Wish};
 
 /// Opens a stream of events.
 pub(crate) fn open(shared: &Arc<Shared>, request: EventsRequest) -> Result<EventStream, Refusal> {
@@ -52,7 +52,7 @@ struct Held {
 async fn begin(mut hold: Held, wishes: Vec<Wish>, first: Option<String>) -> (Vec<Bytes>, Option<Held>) {
     let mut blocks = Vec::new();
     for mut wish in wishes {
-        let mut caught_up: Option<CaughtUpOr> = None;
+        let mut caught_up: Option<Looked> = None;
         loop {
             match hold.session.begin(wish, caught_up.take()) {
                 Begun::Done(channel, result) => {

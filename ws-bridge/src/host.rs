@@ -1,7 +1,7 @@
 //! The bridge of a process: the one that runs, until a changed configuration makes another.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -15,6 +15,11 @@ use crate::connection::Ended;
 use crate::hello::{Hello, Stream};
 use crate::plan::Plan;
 use crate::server::{Carry, EventStream, EventsRequest, Refusal, Service};
+
+/// How long a new bridge may read before it takes over.
+const READY_MAX: Duration = Duration::from_secs(5);
+/// How often it is looked at meanwhile.
+const READY_PAUSE: Duration = Duration::from_millis(20);
 
 /// The bridge of a process.
 pub struct Host {
@@ -34,16 +39,21 @@ impl Host {
         Ok(Arc::new(Host { bridge, metrics, registry }))
     }
 
-    /// Puts another plan into force, unless it says the same. The clients of the bridge before are asked to connect
-    /// again, spread over `drain`, and recover what they miss. Whether there is a new bridge.
+    /// Puts another plan into force, unless it says the same, as soon as the new bridge has read what there is, or after
+    /// five seconds. The clients of the bridge before are asked to connect again, spread over `drain`, and recover what
+    /// they miss. Whether there is a new bridge.
     ///
     /// # Errors
     /// A Kafka client cannot be made; the bridge stays.
-    pub fn replace(&self, plan: Arc<Plan>, drain: Duration) -> Result<bool, StartError> {
+    pub async fn replace(&self, plan: Arc<Plan>, drain: Duration) -> Result<bool, StartError> {
         if self.bridge.load().has_plan(&plan) {
             return Ok(false);
         }
         let next = Arc::new(Bridge::start(plan, &self.metrics)?);
+        let deadline = Instant::now() + READY_MAX;
+        while !next.is_ready() && Instant::now() < deadline {
+            tokio::time::sleep(READY_PAUSE).await;
+        }
         let before = self.bridge.swap(next);
         tokio::spawn(async move { before.stop(drain).await });
         Ok(true)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use prometheus::Registry;
 use sallyport_config::{Loaded, Report};
 use sallyport_identity::fetch::Fetcher;
-use sallyport_identity::{Issuers, Keys};
+use sallyport_identity::{Issuers, Keys, keys};
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -115,7 +115,11 @@ impl Serving {
         let Read { loaded, issuers, plan, .. } = read(&self.path, Some(&before))?;
         self.keys.prime(&issuers, &loaded.base, FIRST_KEYS).await;
         self.keys.tend(&issuers, &loaded.base);
-        let changed = self.host.replace(plan, self.drain)?;
+        let (of_files, base) = (issuers.clone(), loaded.base.clone());
+        // What was read and found good a moment ago is of issuers that are dropped where the running ones go on: these
+        // take over keys and revocations now. What has changed since is reported by the next reload.
+        let _ = tokio::task::spawn_blocking(move || keys::load_files(&of_files, &base)).await;
+        let changed = self.host.replace(plan, self.drain).await?;
         *self.issuers.lock().unwrap_or_else(PoisonError::into_inner) = issuers;
         Ok(changed)
     }

@@ -155,7 +155,15 @@ impl Hub {
     /// Whether everything that was there at the start has been read.
     pub(crate) fn is_ready(&self) -> bool {
         let state = self.state();
-        state.progress.is_ready(&state.topics)
+        state.families.values().all(|family| family.is_ready(&state.progress))
+    }
+
+    /// The families that wait for a topic that does not exist.
+    pub(crate) fn without_topics(&self) -> Vec<Arc<str>> {
+        let state = self.state();
+        let waiting =
+            state.families.values().filter(|family| family.topics.is_empty() && family.family.is_fed());
+        waiting.map(|family| family.family.name.clone()).collect()
     }
 
     /// Drops events that are older than their family keeps them, and channels that nobody needs.
@@ -186,6 +194,11 @@ impl State {
 }
 
 impl FamilyState {
+    /// Whether all that was there at the start has been read. A topic that is waited for is none that was read.
+    fn is_ready(&self, progress: &Progress) -> bool {
+        progress.is_ready(&self.topics) && !(self.topics.is_empty() && self.family.is_fed())
+    }
+
     fn new(family: Arc<Family>) -> Self {
         FamilyState {
             family,

@@ -88,7 +88,7 @@ impl Hub {
         let mut state = self.state();
         let State { families, progress, .. } = &mut *state;
         let family = families.get_mut(super::family_of(&request.channel)).ok_or(Refusal::Unknown)?;
-        if !progress.is_ready(&family.topics) || (family.topics.is_empty() && family.family.is_fed()) {
+        if !family.is_ready(progress) {
             return Err(Refusal::NotReady);
         }
         let mut told = Welcome { wildcard: request.channel.ends_with('*'), ..Welcome::default() };
@@ -106,9 +106,9 @@ impl Hub {
                 return Err(Refusal::Unrecoverable);
             }
         }
-        let newest =
-            channels_of(family, &request.channel).into_iter().filter_map(|channel| channel.ring.newest());
-        let newest = newest.max_by_key(|event| event.sequence).map(|event| (event.place(), event.event.time));
+        // A pattern may match very many channels; its positions do without the newest event.
+        let newest = family.channels.get(&request.channel).and_then(|channel| channel.ring.newest());
+        let newest = newest.map(|event| (event.place(), event.event.time));
         told.epoch = progress.epoch(&family.topics, newest);
         told.offset = progress.offset(&family.topics);
         welcome(&told);

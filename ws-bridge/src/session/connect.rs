@@ -8,7 +8,7 @@ use sallyport_identity::{NotVerified, Refusal, Verified};
 use serde_json::value::RawValue;
 
 use super::subscribe::Begun;
-use super::{CaughtUpOr, NEVER, Resume, Session, Stage, Wait, Wish};
+use super::{Looked, NEVER, Resume, Session, Stage, Wait, Wish};
 use crate::hub::Since;
 use crate::protocol::command::{Connect, Subscribe};
 use crate::protocol::{Close, ErrorCode, reply};
@@ -81,7 +81,6 @@ impl Session {
 
     /// Refuses the first command: the client may try again with another.
     fn refuse(&mut self, id: u32, error: ErrorCode) -> Option<Wait> {
-        self.stage = Stage::New;
         self.shared.metrics.commands.with_label_values(&["connect", error.message]).inc();
         self.client.tell(&reply::error(id, error));
         self.stage = Stage::New;
@@ -132,11 +131,7 @@ impl Session {
         None
     }
 
-    pub(super) fn join_caught_up(
-        &mut self,
-        mut connecting: Connecting,
-        caught_up: CaughtUpOr,
-    ) -> Option<Wait> {
+    pub(super) fn join_caught_up(&mut self, mut connecting: Connecting, caught_up: Looked) -> Option<Wait> {
         let wish = connecting.wishes.pop()?;
         match self.begin(wish, Some(caught_up)) {
             Begun::Done(channel, result) => self.joined(&mut connecting, &channel, &result),

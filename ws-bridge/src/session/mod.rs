@@ -19,10 +19,11 @@ use crate::client::Client;
 use crate::clients::Place;
 use crate::hub::Subscription;
 use crate::kafka::SendError;
+use crate::plan::PublishPlan;
 use crate::protocol::{Close, Command, ErrorCode, reply};
 use crate::who::Who;
 
-pub(crate) use subscribe::{Begun, CaughtUpOr, Wish, check_name};
+pub(crate) use subscribe::{Begun, Looked, Wish, check_name};
 
 /// Never, as a time.
 const NEVER: u64 = u64::MAX;
@@ -40,7 +41,8 @@ pub(crate) struct Session {
     stage: Stage,
     subscriptions: Vec<Held>,
     messages: Used,
-    publications: Used,
+    /// For each rule of publishing that it has used.
+    sent: Vec<(Arc<PublishPlan>, Used)>,
     times: Times,
 }
 
@@ -76,9 +78,9 @@ pub(crate) type Wait = BoxFuture<'static, Resume>;
 /// With what a command goes on.
 pub(crate) enum Resume {
     Connect { id: u32, wishes: Vec<Wish>, verified: Result<Arc<Verified>, NotVerified> },
-    Join { connecting: connect::Connecting, caught_up: CaughtUpOr },
+    Join { connecting: connect::Connecting, caught_up: Looked },
     SubscribeToken { id: u32, wish: Wish, verified: Result<Arc<Verified>, NotVerified> },
-    Subscribe { id: u32, wish: Wish, caught_up: CaughtUpOr },
+    Subscribe { id: u32, wish: Wish, caught_up: Looked },
     Refresh { id: u32, verified: Result<Arc<Verified>, NotVerified> },
     SubscriptionRefresh { id: u32, channel: Arc<str>, verified: Result<Arc<Verified>, NotVerified> },
     Sent { id: u32, command: &'static str, sent: Result<(i32, i64), SendError> },
@@ -112,7 +114,7 @@ impl Session {
             stage: Stage::New,
             subscriptions: Vec::new(),
             messages: Used::default(),
-            publications: Used::default(),
+            sent: Vec::new(),
             times,
         };
         session.set_timer();
@@ -144,9 +146,9 @@ impl Session {
         self.shared.hub.whole_position()
     }
 
-    /// Whether what waits for the client may be sent: not before its first command is answered.
+    /// Whether what waits for the client may be sent: not while its first command is carried out.
     pub(crate) fn may_send(&self) -> bool {
-        self.stage == Stage::Connected || self.client.is_closing()
+        self.stage != Stage::Connecting || self.client.is_closing()
     }
 
     /// Counts a message against the client's rate. Whether it may be looked at.

@@ -6,6 +6,7 @@ use sallyport_condition::Vars;
 use serde::Serialize;
 
 use super::{Resume, Session, Wait};
+use crate::allowance::Used;
 use crate::hub::family_of;
 use crate::kafka::SendError;
 use crate::plan::PublishPlan;
@@ -56,7 +57,7 @@ impl Session {
             return Err(ErrorCode::LIMIT_EXCEEDED);
         }
         let now = self.shared.timers.now();
-        if !publish.allowance.take(&mut self.publications, now) {
+        if !self.may_send_now(publish, now) {
             return Err(ErrorCode::TOO_MANY_REQUESTS);
         }
         let event = publish.read.read(data.as_bytes()).map_err(|_| ErrorCode::BAD_REQUEST)?;
@@ -91,6 +92,16 @@ impl Session {
             let sent = producer.send(&publish.topic, Some(key.as_bytes()), Some(data.as_bytes()), &headers);
             Resume::Sent { id, command, sent: sent.await }
         }))
+    }
+
+    /// Counts a publication or call against the rate of its rule, for this connection.
+    fn may_send_now(&mut self, publish: &Arc<PublishPlan>, now: u64) -> bool {
+        let known = self.sent.iter().position(|(known, _)| Arc::ptr_eq(known, publish));
+        let index = known.unwrap_or_else(|| {
+            self.sent.push((publish.clone(), Used::default()));
+            self.sent.len() - 1
+        });
+        publish.allowance.take(&mut self.sent[index].1, now)
     }
 
     pub(super) fn sent(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sallyport_identity::{Moment, NotVerified, Refusal, Verified};
 
 use super::{NEVER, Resume, Session, Wait, millis};
+use crate::client::Kind;
 use crate::hub::ClassKey;
 use crate::protocol::command::SubRefresh;
 use crate::protocol::{Close, ErrorCode, Unsubscribed, reply};
@@ -148,7 +149,8 @@ impl Session {
         if still_good {
             // The clock of the day went back, or it was refreshed meanwhile.
             self.take_expiry();
-        } else if self.client.is_suspended() || grace == 0 {
+        } else if self.client.is_suspended() || grace == 0 || self.client.kind == Kind::Events {
+            // A stream of server-sent events has no way to refresh.
             self.client.close(Close::EXPIRED);
         } else {
             self.client.suspend();

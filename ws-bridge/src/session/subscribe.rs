@@ -34,13 +34,20 @@ pub(crate) struct Wish {
     pub(crate) settled: bool,
 }
 
-/// What a catch-up brought: nothing if it could not be carried out.
-pub(crate) type CaughtUpOr = Option<CaughtUp>;
+/// What a subscription has waited for.
+pub(crate) enum Looked {
+    /// Some time, because the client was ahead of this node.
+    Again,
+    /// A catch-up.
+    CaughtUp(CaughtUp),
+    /// A catch-up that could not be carried out.
+    InVain,
+}
 
 /// What became of a wish.
 pub(crate) enum Begun {
     Done(Arc<str>, reply::Subscribed),
-    Wait(Wish, BoxFuture<'static, CaughtUpOr>),
+    Wait(Wish, BoxFuture<'static, Looked>),
     Failed(ErrorCode),
 }
 
@@ -146,11 +153,11 @@ impl Session {
         self.subscribe_wish(id, wish, None)
     }
 
-    pub(super) fn subscribe_caught_up(&mut self, id: u32, wish: Wish, caught_up: CaughtUpOr) -> Option<Wait> {
+    pub(super) fn subscribe_caught_up(&mut self, id: u32, wish: Wish, caught_up: Looked) -> Option<Wait> {
         self.subscribe_wish(id, wish, Some(caught_up))
     }
 
-    fn subscribe_wish(&mut self, id: u32, wish: Wish, caught_up: Option<CaughtUpOr>) -> Option<Wait> {
+    fn subscribe_wish(&mut self, id: u32, wish: Wish, caught_up: Option<Looked>) -> Option<Wait> {
         let command = self.reply_inside(id);
         match self.begin_with(wish, caught_up, command) {
             Begun::Done(..) => None,
@@ -173,7 +180,7 @@ impl Session {
         }
     }
 
-    pub(crate) fn begin(&mut self, wish: Wish, caught_up: Option<CaughtUpOr>) -> Begun {
+    pub(crate) fn begin(&mut self, wish: Wish, caught_up: Option<Looked>) -> Begun {
         self.begin_with(wish, caught_up, |_| {})
     }
 
@@ -181,7 +188,7 @@ impl Session {
     fn begin_with(
         &mut self,
         mut wish: Wish,
-        caught_up: Option<CaughtUpOr>,
+        caught_up: Option<Looked>,
         tell: impl FnOnce(&reply::Subscribed),
     ) -> Begun {
         let shared = self.shared.clone();
@@ -189,14 +196,21 @@ impl Session {
         let Some(family) = self.family(&wish.channel) else {
             return Begun::Failed(ErrorCode::UNKNOWN_CHANNEL);
         };
+        if let Err(error) = check_name(&wish.channel, family, shared.plan.settings.limits.channel_bytes) {
+            return Begun::Failed(error);
+        }
         if (family.token && wish.server_side && self.is_nobody())
             || !family.may_subscribe(claims, &wish.channel)
         {
             return Begun::Failed(ErrorCode::PERMISSION_DENIED);
         }
-        let was_behind = caught_up.is_some();
-        wish.settled |= was_behind;
-        let catch_up_failed = matches!(caught_up, Some(None)) && wish.ahead == 0;
+        let (caught_up, in_vain) = match caught_up {
+            None | Some(Looked::Again) => (None, false),
+            Some(Looked::CaughtUp(caught_up)) => (Some(caught_up), false),
+            Some(Looked::InVain) => (None, true),
+        };
+        wish.settled |= caught_up.is_some() || in_vain;
+        let was_behind = wish.settled;
         let (text, read) = family.subject(claims);
         let limits = &shared.plan.settings.limits;
         let request = hub::Request {
@@ -205,7 +219,7 @@ impl Session {
             claims: &read,
             user: self.user.clone(),
             since: wish.since.clone(),
-            give_up: catch_up_failed || wish.ahead >= AHEAD_TRIES,
+            give_up: in_vain || wish.ahead >= AHEAD_TRIES,
             reject_unrecovered: wish.reject_unrecovered,
             server_side: wish.server_side,
             wants_changes: wish.wants_changes,
@@ -213,7 +227,7 @@ impl Session {
             may_catch_up: limits.catch_up_records > 0 && !wish.settled,
         };
         let mut result = reply::Subscribed::default();
-        let begun = shared.hub.subscribe(&self.client, request, caught_up.flatten(), |welcome| {
+        let begun = shared.hub.subscribe(&self.client, request, caught_up, |welcome| {
             result = subscribed(welcome, wish.expires_at, shared.timers.now());
             shared.note_recovery(welcome.recovered, was_behind);
             tell(&result);
@@ -233,13 +247,14 @@ impl Session {
                 wish.ahead += 1;
                 let pause = async {
                     tokio::time::sleep(AHEAD_PAUSE).await;
-                    None
+                    Looked::Again
                 };
                 Begun::Wait(wish, Box::pin(pause))
             }
             Err(hub::Refusal::CatchUp(needed)) => {
                 let caught_up = shared.catch_up.read(wish.channel.clone(), needed);
-                Begun::Wait(wish, Box::pin(caught_up))
+                let looked = async { caught_up.await.map_or(Looked::InVain, Looked::CaughtUp) };
+                Begun::Wait(wish, Box::pin(looked))
             }
         }
     }
