@@ -113,11 +113,11 @@ fn people_read_why_somebody_does_not() {
     let arguments = ["--value", VALUE, "--claims", r#"{"sub": "bob"}"#, "--channel", "batch:*"];
     let filter = ["--filter", r#"{"key": "type", "cmp": "eq", "val": "other"}"#];
     let said = world.explain(&[&arguments[..], &filter].concat()).expect(1);
-    let expected = r#"seen        no: source 1: `visible_to` of `batch` cannot be decided, which means no; source 2: it comes on `user:alice`, which a subscription to `batch:*` does not cover
+    let expected = r#"seen        no: source 1: `visible_to` of `batch` cannot be decided, which means no: `claims.roles` is missing; source 2: it comes on `user:alice`, which a subscription to `batch:*` does not cover
 subject     bob, by the claims given
 topic       essay.batch.events
 
-source 1    essay.batch.events: `visible_to` of `batch` cannot be decided, which means no
+source 1    essay.batch.events: `visible_to` of `batch` cannot be decided, which means no: `claims.roles` is missing
 event       channel `batch:7`, key `7`
 tags        type = batch.checked
 data        {"batch_id": 7, "owner": "alice"}
