@@ -24,6 +24,8 @@ fn text(running: &Running, folder: &Folder, broker: &str) -> Result<String, Stri
     let admin = running.admin().map_or_else(String::new, |address| format!("http://{address}"));
     let ca = folder.authority().display().to_string();
     let home = folder.path().display();
+    let program =
+        std::env::current_exe().map_or_else(|_| "sallyport".to_owned(), |path| path.display().to_string());
     let signer = folder.signer();
     let (teacher, marker) = (signer.token(TEACHER, "")?, signer.token(MARKER, "results.read")?);
     Ok(format!(
@@ -63,8 +65,8 @@ Then try:
   # Kafka is at {broker}; kcat shows the records, and writes others (`sudo apt install kcat`)
   kcat -b {broker} -C -t essay.batch.events -f '%k %h %s\n'
   # why somebody does not see an event
-  sallyport explain-event -c {home}/routes.yaml --topic essay.batch.events \
-    --value '{{"batch_id":1,"owner":"alice"}}' --token "$TEACHER"
+  {program} explain-event -c {home}/routes.yaml --token "$TEACHER" \
+    --topic essay.batch.events --header ce_type=batch.registered --value '{{"batch_id":1,"owner":"alice"}}'
 
   # plain HTTP is redirected
   c -i http://localhost:{plain}/v1/batches

@@ -228,6 +228,7 @@ async fn everybody_sees_the_events_of_their_own_batches_live() {
 fn prepare_writes_a_folder_that_can_be_checked() {
     let folder = TempDir::new().unwrap();
     let ran = sallyport(folder.path(), &["demo", "--prepare", "--folder", "demo"]).expect(0);
-    let ran = sallyport(folder.path(), &["check", "--format", "json", ran.stdout.trim_end()]).expect(0);
+    let ran =
+        sallyport(folder.path(), &["check", "--strict", "--format", "json", ran.stdout.trim_end()]).expect(0);
     assert_eq!(ran.json(), json!({ "ok": true, "findings": [] }));
 }
