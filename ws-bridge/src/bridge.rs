@@ -33,6 +33,8 @@ const TIDY_EVERY: Duration = Duration::from_secs(1);
 const TURNS_WITHOUT_TOPICS: u64 = 15;
 /// How long a stop waits for records that clients have sent.
 const FLUSH_MAX: Duration = Duration::from_secs(5);
+/// Between two clients that are sent away: a few need not fill the drain.
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// The part of a drain over which clients are sent away; the rest is for their Closes.
 const SPREAD_PERCENT: u32 = 80;
 
@@ -222,7 +224,7 @@ impl Bridge {
         let clients = shared.clients.all();
         if !clients.is_empty() {
             let pause = drain * SPREAD_PERCENT / 100 / u32::try_from(clients.len()).unwrap_or(u32::MAX);
-            let mut ticks = tokio::time::interval(pause.max(Duration::from_micros(1)));
+            let mut ticks = tokio::time::interval(pause.clamp(Duration::from_micros(1), PAUSE_MAX));
             for client in clients {
                 ticks.tick().await;
                 client.close(Close::SHUTDOWN);

@@ -120,11 +120,15 @@ impl<S: Stream> Connection<S> {
                 }
                 // The JSON form of the protocol is text.
                 Incoming::Binary(_) => session.client.close(Close::INAPPROPRIATE_PROTOCOL),
-                // A client that does not read the answers gets no more of them.
-                Incoming::Ping(payload) if outbox.bytes() < STAGED_BYTES_MAX => {
-                    let _ = outbox.push(pong_frame(payload), ());
+                // They count like messages, and a client that does not read the answers gets no more of them.
+                Incoming::Ping(payload) => {
+                    if session.message() && outbox.bytes() < STAGED_BYTES_MAX {
+                        let _ = outbox.push(pong_frame(payload), ());
+                    }
                 }
-                Incoming::Ping(_) | Incoming::Pong(_) => {}
+                Incoming::Pong(_) => {
+                    session.message();
+                }
                 Incoming::Close(code) => closed = Some(code.map_or(1005, |(code, _)| code)),
             }
             if waiting.is_some() || session.client.is_closing() {
