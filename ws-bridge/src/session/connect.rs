@@ -81,10 +81,15 @@ impl Session {
 
     /// Refuses the first command: the client may try again with another.
     fn refuse(&mut self, id: u32, error: ErrorCode) -> Option<Wait> {
-        self.shared.metrics.commands.with_label_values(&["connect", error.message]).inc();
-        self.client.tell(&reply::error(id, error));
         self.stage = Stage::New;
+        self.fail(id, "connect", error);
         None
+    }
+
+    /// A channel that is to be joined has not been read yet: the client comes back, rather than being without it.
+    fn not_ready(&mut self, id: u32) -> Option<Wait> {
+        self.end();
+        self.refuse(id, ErrorCode::NOT_READY)
     }
 
     fn begin_joining(&mut self, id: u32, positions: Vec<Wish>) -> Option<Wait> {
@@ -123,8 +128,9 @@ impl Session {
                         async move { Resume::Join { connecting, caught_up: caught_up.await } },
                     ));
                 }
+                Begun::Failed(ErrorCode::NOT_READY) => return self.not_ready(connecting.id),
                 // A channel that its claims list but that it may not have, or that is not there, is left out.
-                Begun::Failed(..) => {}
+                Begun::Failed(_) => {}
             }
         }
         self.connected(connecting);
@@ -141,7 +147,8 @@ impl Session {
                     async move { Resume::Join { connecting, caught_up: caught_up.await } },
                 ));
             }
-            Begun::Failed(..) => {}
+            Begun::Failed(ErrorCode::NOT_READY) => return self.not_ready(connecting.id),
+            Begun::Failed(_) => {}
         }
         self.join(connecting)
     }
