@@ -46,7 +46,7 @@ fn examples(copy: &Path) -> Vec<PathBuf> {
 
 fn with_secrets(folder: &Path) -> Command {
     let mut command = command(folder);
-    for name in ["PARTNER_KEY", "PARTNER_KEY_NEW", "IMPORT_KEY"] {
+    for name in ["PARTNER_KEY", "PARTNER_KEY_NEW", "IMPORT_KEY", "KAFKA_PASSWORD"] {
         command.env(name, format!("{name}-0123456789abcdef"));
     }
     command
