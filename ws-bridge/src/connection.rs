@@ -197,9 +197,11 @@ impl<S: Stream> Connection<S> {
     }
 
     fn close(&mut self, close: Close) {
-        self.ended.get_or_insert(End { code: close.code, reason: close.reason });
+        let ended = *self.ended.get_or_insert(End { code: close.code, reason: close.reason });
         self.session.end();
-        let code = (close != Close::NORMAL || self.answers_nobody()).then_some(close.code);
+        // The answer to a Close has its code (RFC 6455, section 5.5.1), and none if that had none.
+        let answers = close == Close::NORMAL && ended.reason == "client";
+        let code = Some(if answers { ended.code } else { close.code });
         if close == Close::SLOW {
             self.outbox.close_at_once(code, close.reason);
         } else {
@@ -207,11 +209,6 @@ impl<S: Stream> Connection<S> {
         }
         self.close_by = self.shared.timers.now() + CLOSE_MS;
         self.shared.timers.set(self.client(), self.close_by);
-    }
-
-    /// Whether the Close is our own and not the answer to the client's.
-    fn answers_nobody(&self) -> bool {
-        self.ended.is_none_or(|ended| ended.reason != "client")
     }
 
     /// Whether a write has made room for more.
