@@ -192,7 +192,7 @@ fn complete(yaml: &str, folder: &TempDir) -> String {
 }
 
 /// The value of a line of Prometheus' text format if it has this name and these labels.
-fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+pub(crate) fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let (series, value) = line.rsplit_once(' ')?;
     let (series, written) = series.split_once('{').unwrap_or((series, ""));
     let has = |(label, value): &(&str, &str)| written.contains(&format!("{label}=\"{value}\""));

@@ -124,7 +124,8 @@ impl WebSocketClient {
         Self::over(Box::new(stream), upgrade).await
     }
 
-    async fn over(mut stream: Box<dyn Stream>, upgrade: &Upgrade) -> Self {
+    /// The same over a connection of the story's own making.
+    pub(crate) async fn over(mut stream: Box<dyn Stream>, upgrade: &Upgrade) -> Self {
         let head = within("a handshake", async {
             stream.write_all(&upgrade.bytes()).await.expect("sending a handshake");
             stream.flush().await.expect("sending a handshake");

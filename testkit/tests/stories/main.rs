@@ -12,6 +12,7 @@ mod headers;
 mod jwt;
 mod limits;
 mod listeners;
+mod live;
 mod outcomes;
 mod pipelining;
 mod reload;

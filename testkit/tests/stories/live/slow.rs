@@ -1,0 +1,94 @@
+//! Clients that do not read, and what their family says about them. Others never notice.
+
+use std::collections::BTreeMap;
+
+use sallyport_testkit::{LiveClient, LiveEdge, Mode};
+use serde_json::{Value, json};
+
+use super::{number, section};
+
+stories!(
+    a_slow_client_loses_its_oldest_events,
+    a_slow_client_gets_the_newest_of_each_key,
+);
+
+/// What an event weighs: the system keeps some megabytes for a connection, whatever it is asked for.
+const EVENT_BYTES: usize = 32 * 1024;
+/// Far more than the system keeps.
+const EVENTS_MAX: u64 = 400;
+/// Events that are produced before they are waited for. Fewer than what a recovery may have above a full queue.
+const BURST: u64 = 4;
+
+async fn start(mode: Mode, slow: &str) -> LiveEdge {
+    let replay = format!("slow: {slow}, replay: {{ events: 4000, bytes: 64MiB }}");
+    LiveEdge::start(mode, &["notes"], &section("  limits: { queue_bytes: 384KiB }", &replay)).await
+}
+
+fn event(n: u64) -> Value {
+    json!({ "to": "a", "n": n, "fill": "x".repeat(EVENT_BYTES) })
+}
+
+/// Produces events of four keys until so many deliveries to somebody slow were not made; how many it took. `quick`, who
+/// reads, gets all.
+async fn flood(live: &LiveEdge, quick: &mut LiveClient, reason: &str, missed: f64) -> u64 {
+    for last in (BURST..=EVENTS_MAX).step_by(BURST as usize) {
+        let burst = last - BURST + 1..=last;
+        for n in burst.clone() {
+            live.produce("notes", &format!("k{}", n % 4), &event(n)).await;
+        }
+        for n in burst {
+            let (_, publication) = quick.publication().await;
+            assert_eq!(number(&publication), n, "others get everything, in order");
+        }
+        if live.metric("sallyport_live_dropped_total", &[("reason", reason)]).await >= missed {
+            return last;
+        }
+    }
+    panic!("nobody was too slow for {EVENTS_MAX} events")
+}
+
+/// Reads up to the event `last`: the numbers in order of arrival, and how many were told to be missing.
+async fn read_up_to(client: &mut LiveClient, last: u64) -> (Vec<u64>, u64) {
+    let (mut numbers, mut gone) = (Vec::new(), 0);
+    while numbers.last() != Some(&last) {
+        let push = client.push().await;
+        assert_eq!(push["push"]["channel"], "note:a", "{push}");
+        match push["push"]["message"]["data"]["gap"].as_object() {
+            Some(gap) => {
+                assert_eq!(gap["channel"], "note:a");
+                gone += gap["events"].as_u64().unwrap();
+            }
+            None => numbers.push(number(&push["push"]["pub"])),
+        }
+    }
+    (numbers, gone)
+}
+
+async fn a_slow_client_loses_its_oldest_events(mode: Mode) {
+    let live = start(mode, "drop_oldest").await;
+    let (mut slow, mut quick) = (live.slow_client("ada").await, live.client("bob").await);
+    slow.join("note:a").await;
+    quick.join("note:a").await;
+    let last = flood(&live, &mut quick, "slow", 20.0).await;
+    let (numbers, gone) = read_up_to(&mut slow, last).await;
+    assert!(numbers.is_sorted());
+    assert_eq!(numbers.len() as u64 + gone, last, "{numbers:?}");
+    // What is left of the queue is its newest part.
+    let newest: Vec<u64> = (last - 5..=last).collect();
+    assert!(numbers.ends_with(&newest), "{numbers:?}");
+    live.produce("notes", "k", &event(last + 1)).await;
+    assert_eq!(number(&slow.publication().await.1), last + 1);
+}
+
+async fn a_slow_client_gets_the_newest_of_each_key(mode: Mode) {
+    let live = start(mode, "conflate").await;
+    let (mut slow, mut quick) = (live.slow_client("ada").await, live.client("bob").await);
+    slow.join("note:a").await;
+    quick.join("note:a").await;
+    let last = flood(&live, &mut quick, "slow", 20.0).await;
+    let (numbers, gone) = read_up_to(&mut slow, last).await;
+    assert!(numbers.is_sorted());
+    assert_eq!(numbers.len() as u64 + gone, last, "{numbers:?}");
+    let newest: BTreeMap<u64, u64> = numbers.iter().map(|n| (n % 4, *n)).collect();
+    assert_eq!(newest.into_values().sum::<u64>(), (last - 3..=last).sum::<u64>(), "{numbers:?}");
+}
