@@ -178,7 +178,9 @@ impl Session {
         // Events may wait already; they come behind.
         self.client.tell_first(&reply::result(connecting.id, "connect", &result));
         self.stage = Stage::Connected;
-        self.times.ping_at = self.shared.timers.now() + self.ping_interval();
+        let now = self.shared.timers.now();
+        self.times.ping_at = now + self.ping_interval();
+        self.times.check_at = now + self.check_interval();
         self.set_timer();
     }
 

@@ -68,6 +68,8 @@ struct Times {
     connect_by: u64,
     ping_at: u64,
     pong_by: u64,
+    /// A token is looked at again: with every ping, and in time also when something is sent always, and so no ping.
+    check_at: u64,
     expires_at: u64,
     close_at: u64,
 }
@@ -100,6 +102,7 @@ impl Session {
             connect_by: now + millis(life.connect_timeout.as_millis()),
             ping_at: NEVER,
             pong_by: NEVER,
+            check_at: NEVER,
             expires_at: NEVER,
             // Spread, so that clients that came together do not go together.
             close_at: if max_age == 0 { NEVER } else { now + spread(millis(max_age)) },
@@ -236,7 +239,7 @@ impl Session {
         if now < self.client.due.load(std::sync::atomic::Ordering::Acquire) {
             return;
         }
-        let Times { connect_by, ping_at, pong_by, expires_at, close_at } = self.times;
+        let Times { connect_by, ping_at, pong_by, check_at, expires_at, close_at } = self.times;
         if self.stage != Stage::Connected && now >= connect_by {
             self.client.close(Close::STALE);
         } else if now >= close_at {
@@ -245,15 +248,18 @@ impl Session {
             self.client.close(Close::NO_PONG);
         } else if now >= expires_at {
             self.expired(now);
-        } else if now >= ping_at && self.revoked() {
+        } else if now >= ping_at.min(check_at) && self.revoked() {
             self.client.close(Close::INVALID_TOKEN);
         } else if now >= ping_at {
             self.client.send(self.shared.ping.clone());
             self.times.ping_at = now + self.ping_interval();
+            self.times.check_at = now + self.check_interval();
             if self.times.pong_by == NEVER {
                 self.times.pong_by =
                     now + millis(self.shared.plan.settings.connection.pong_timeout.as_millis());
             }
+        } else if now >= check_at {
+            self.times.check_at = now + self.check_interval();
         }
         self.expire_subscriptions(now);
         self.set_timer();
@@ -272,15 +278,20 @@ impl Session {
     }
 
     fn set_timer(&self) {
-        let Times { connect_by, ping_at, pong_by, expires_at, close_at } = self.times;
+        let Times { connect_by, ping_at, pong_by, check_at, expires_at, close_at } = self.times;
         let connect_by = if self.stage == Stage::Connected { NEVER } else { connect_by };
         let of_subscriptions = self.subscriptions.iter().map(|held| held.expires_at).min().unwrap_or(NEVER);
-        let times = [connect_by, ping_at, pong_by, expires_at, close_at, of_subscriptions];
+        let times = [connect_by, ping_at, pong_by, check_at, expires_at, close_at, of_subscriptions];
         self.shared.timers.set(&self.client, times.into_iter().min().unwrap_or(NEVER));
     }
 
     fn ping_interval(&self) -> u64 {
-        spread(millis(self.shared.plan.settings.connection.ping.as_millis()))
+        spread(self.check_interval())
+    }
+
+    /// Not shorter than between two pings, so that it costs clients that get them nothing.
+    fn check_interval(&self) -> u64 {
+        millis(self.shared.plan.settings.connection.ping.as_millis())
     }
 
     fn reply(&self, id: u32, command: &'static str, result: &impl serde::Serialize) {

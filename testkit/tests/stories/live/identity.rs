@@ -1,9 +1,12 @@
 //! Who a client is: whom the edge's filters say, or whom its token says, or nobody; and when that is taken back.
 
+use std::time::Duration;
+
+use sallyport_testkit::wait::within;
 use sallyport_testkit::{LiveClient, LiveEdge, Mode, Upgrade};
 use serde_json::json;
 
-use super::{ended, section};
+use super::{ended, note, section};
 
 stories!(
     the_edge_says_who_it_is,
@@ -12,6 +15,7 @@ stories!(
     a_token_has_to_be_good,
     the_first_message_is_connect,
     a_revoked_token_ends_its_connection,
+    a_revoked_token_ends_a_busy_connection,
 );
 
 async fn is_ada(client: &mut LiveClient) {
@@ -115,4 +119,22 @@ async fn a_revoked_token_ends_its_connection(mode: Mode) {
     revoke(&live).await;
     assert_eq!(client.rest().await, (vec![], ended(3500, "invalid token")));
     other.join("note:a").await;
+}
+
+/// Whoever hears something all the time is never pinged; that is no way to keep a token.
+async fn a_revoked_token_ends_a_busy_connection(mode: Mode) {
+    let (live, mut client) = revocable(mode).await;
+    revoke(&live).await;
+    let busy = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
+        for n in 0.. {
+            pace.tick().await;
+            live.produce("notes", "k", &note("a", n)).await;
+        }
+    };
+    let closed = tokio::select! {
+        closed = within("the close", client.closed()) => closed,
+        () = busy => None,
+    };
+    assert_eq!(closed, ended(3500, "invalid token"));
 }
