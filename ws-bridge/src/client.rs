@@ -15,6 +15,9 @@ use crate::hub::Stored;
 use crate::protocol::{Close, reply};
 use crate::websocket::text_frame;
 
+/// A recovery may be as large as so many queues: who was closed because events overran its queue has missed more than one.
+pub(crate) const RECOVERY_QUEUES: usize = 2;
+
 /// How a client is connected, and so in which form it gets an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -145,9 +148,9 @@ impl Client {
         self.waker.wake();
     }
 
-    /// Replies may go somewhat above the bound of events: a recovery is as large as the queue itself.
+    /// Replies may go somewhat above the bound of events: a recovery, above a full queue.
     fn reply_bytes_max(&self) -> usize {
-        self.queue_bytes_max.saturating_mul(2)
+        self.queue_bytes_max.saturating_mul(1 + RECOVERY_QUEUES)
     }
 
     /// Queues an event, in the form for this kind of client.

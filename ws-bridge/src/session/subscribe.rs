@@ -8,6 +8,7 @@ use sallyport_identity::{NotVerified, Refusal, Verified};
 use serde_json::Value;
 
 use super::{Held, NEVER, Resume, Session, Wait};
+use crate::client::RECOVERY_QUEUES;
 use crate::hub::{self, CaughtUp, ClassKey, Family, Since, family_of};
 use crate::protocol::command::{FLAG_REJECT_UNRECOVERED, Subscribe};
 use crate::protocol::{Close, ErrorCode, TagFilter, Unsubscribed, reply};
@@ -223,7 +224,7 @@ impl Session {
             reject_unrecovered: wish.reject_unrecovered,
             server_side: wish.server_side,
             wants_changes: wish.wants_changes,
-            bytes_max: limits.queue_bytes.0 as usize,
+            bytes_max: (limits.queue_bytes.0 as usize).saturating_mul(RECOVERY_QUEUES),
             may_catch_up: limits.catch_up_records > 0 && !wish.settled,
         };
         let mut result = reply::Subscribed::default();

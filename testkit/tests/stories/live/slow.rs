@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use sallyport_testkit::{LiveClient, LiveEdge, Mode};
 use serde_json::{Value, json};
 
-use super::{number, section};
+use super::{ended, number, section, since};
 
 stories!(
+    a_slow_client_is_closed_and_recovers,
     a_slow_client_loses_its_oldest_events,
     a_slow_client_gets_the_newest_of_each_key,
 );
@@ -45,6 +46,29 @@ async fn flood(live: &LiveEdge, quick: &mut LiveClient, reason: &str, missed: f6
         }
     }
     panic!("nobody was too slow for {EVENTS_MAX} events")
+}
+
+async fn a_slow_client_is_closed_and_recovers(mode: Mode) {
+    let live = start(mode, "disconnect").await;
+    let (mut slow, mut quick) = (live.slow_client("ada").await, live.client("bob").await);
+    slow.join("note:a").await;
+    quick.join("note:a").await;
+    let last = flood(&live, &mut quick, "closed", 1.0).await;
+    let (messages, closed) = slow.rest().await;
+    assert_eq!(closed, ended(3008, "slow"));
+    let seen: Vec<&Value> = messages.iter().map(|message| &message["push"]["pub"]).collect();
+    let numbers: Vec<u64> = seen.iter().map(|publication| number(publication)).collect();
+    let newest = *numbers.last().unwrap();
+    assert_eq!(numbers, (1..=newest).collect::<Vec<_>>());
+    assert!(newest < last);
+
+    let mut again = live.client("ada").await;
+    let welcome = again.subscribe(since("note:a", seen.last().unwrap())).await;
+    assert_eq!((&welcome["was_recovering"], &welcome["recovered"]), (&json!(true), &json!(true)));
+    let missed: Vec<u64> = welcome["publications"].as_array().unwrap().iter().map(number).collect();
+    assert_eq!(missed, (newest + 1..=last).collect::<Vec<_>>());
+    live.produce("notes", "k", &event(last + 1)).await;
+    assert_eq!(number(&again.publication().await.1), last + 1);
 }
 
 /// Reads up to the event `last`: the numbers in order of arrival, and how many were told to be missing.
