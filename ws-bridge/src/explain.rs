@@ -2,7 +2,7 @@
 //! condition read on the way.
 //!
 //! Nothing is decided here. What a record becomes says [`Mapping::outcome`](crate::mapping::Mapping::outcome), who may
-//! subscribe says the family, and who sees an event says [`sees`].
+//! subscribe says the family, and who sees an event says `sees`.
 
 use serde::Serialize;
 use serde_json::Value;
