@@ -1,0 +1,237 @@
+//! Clients of the bridge: connect with a token, subscribe, read what comes, and come back with their position as the
+//! official SDK does.
+
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use sallyport_testkit::Tokens;
+use sallyport_testkit::tokens::TokenDraft;
+use sallyport_testkit::websocket::client_frame;
+use sallyport_testkit::wire::Stream;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
+
+use crate::connect::Address;
+use crate::tally::Tally;
+use crate::{frames, number, text};
+
+/// What the system keeps for a client that does not read.
+const STALLED_RECEIVE_BYTES: u32 = 4096;
+/// As the SDK: the first pause before a connection is tried again, doubled each time up to the second.
+const PAUSE: Duration = Duration::from_millis(500);
+const PAUSE_MAX: Duration = Duration::from_secs(20);
+
+/// What clients have in common.
+pub struct Group {
+    address: Address,
+    path: String,
+    channel: String,
+    channels: usize,
+    stalled: bool,
+    returns: bool,
+    draft: TokenDraft,
+    secret: Vec<u8>,
+    tally: Rc<Tally>,
+    opening: Semaphore,
+}
+
+impl Group {
+    pub fn new(address: Address, command: &Value, secret: &[u8], tally: Rc<Tally>, opening: usize) -> Self {
+        Group {
+            address,
+            path: text(command, "path"),
+            channel: text(command, "channel"),
+            channels: number(command, "channels"),
+            stalled: command["stalled"] == true,
+            returns: command["returns"] == true,
+            draft: Tokens::new("https://id.test/", "platform").token().expires_in(7200),
+            secret: secret.to_vec(),
+            tally,
+            opening: Semaphore::new(opening),
+        }
+    }
+}
+
+/// What a client brings along when it comes back.
+struct Client {
+    n: usize,
+    token: String,
+    channel: String,
+    epoch: Value,
+    offset: Value,
+    /// The number of the newest event.
+    newest: Option<u64>,
+    subscribed: bool,
+}
+
+/// A client's life.
+pub async fn live(group: Rc<Group>, n: usize) {
+    let token = group.draft.clone().claim("sub", format!("u{n}")).sign_with_secret("HS256", &group.secret);
+    let of = n.checked_rem(group.channels).unwrap_or(n);
+    let channel = group.channel.replace("{n}", &of.to_string());
+    let mut client = Client {
+        n,
+        token,
+        channel,
+        epoch: Value::Null,
+        offset: Value::Null,
+        newest: None,
+        subscribed: false,
+    };
+    for attempt in 0.. {
+        let Err(reason) = client.session(&group).await;
+        if std::mem::take(&mut client.subscribed) {
+            group.tally.opened(-1);
+        }
+        *group.tally.reason.borrow_mut() = reason;
+        group.tally.add(&group.tally.failed);
+        if !group.returns {
+            return;
+        }
+        tokio::time::sleep(pause(client.n, attempt)).await;
+    }
+}
+
+/// Up to the bound of this attempt, spread over the clients.
+fn pause(n: usize, attempt: u32) -> Duration {
+    let bound = PAUSE.saturating_mul(1 << attempt.min(6)).min(PAUSE_MAX);
+    bound.mul_f64(
+        (n.wrapping_mul(2_654_435_761).wrapping_add(attempt as usize * 40_503) % 1000) as f64 / 1000.0,
+    )
+}
+
+impl Client {
+    /// From the handshake to the end, and why it ended.
+    async fn session(&mut self, group: &Group) -> Result<Infallible, String> {
+        let mut opening = group.opening.acquire().await.ok();
+        let receive_bytes = group.stalled.then_some(STALLED_RECEIVE_BYTES);
+        let (mut stream, mut bytes) = group.address.websocket(&group.path, receive_bytes).await?;
+        let connect = json!({ "id": 1, "connect": { "token": self.token } });
+        send(&mut stream, &format!("{connect}\n{}", self.subscribe())).await?;
+        loop {
+            while let Some((opcode, payload, taken)) = frames::first(&bytes) {
+                match opcode {
+                    1 => self.message(group, &mut stream, &payload.to_vec()).await?,
+                    8 => return Err(closed(payload)),
+                    _ => {}
+                }
+                bytes.drain(..taken);
+            }
+            if self.subscribed {
+                drop(opening.take());
+                if group.stalled {
+                    std::future::pending::<()>().await;
+                }
+            }
+            match stream.read_buf(&mut bytes).await {
+                Ok(0) => return Err("closed without a Close".to_owned()),
+                Ok(_) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+    }
+
+    fn subscribe(&self) -> Value {
+        let mut subscribe = json!({ "channel": self.channel, "recoverable": true });
+        if !self.epoch.is_null() {
+            subscribe["recover"] = true.into();
+            subscribe["epoch"] = self.epoch.clone();
+            subscribe["offset"] = self.offset.clone();
+        }
+        json!({ "id": 2, "subscribe": subscribe })
+    }
+
+    async fn message(
+        &mut self,
+        group: &Group,
+        stream: &mut Box<dyn Stream>,
+        message: &[u8],
+    ) -> Result<(), String> {
+        for line in message.split(|byte| *byte == b'\n') {
+            if line == b"{}" {
+                send(stream, "{}").await?;
+            } else if line.starts_with(b"{\"push\":") {
+                self.event(&group.tally, line);
+                if group.returns {
+                    let push: Value = serde_json::from_slice(line).expect("JSON");
+                    self.take_position(&push["push"]["pub"]);
+                }
+            } else {
+                self.reply(group, stream, &serde_json::from_slice(line).expect("JSON")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn reply(
+        &mut self,
+        group: &Group,
+        stream: &mut Box<dyn Stream>,
+        reply: &Value,
+    ) -> Result<(), String> {
+        if reply["error"]["code"] == 100 && reply["id"] == 2 {
+            tokio::time::sleep(PAUSE).await;
+            return send(stream, &self.subscribe().to_string()).await;
+        }
+        if reply.get("error").is_some() {
+            return Err(reply.to_string());
+        }
+        if let Some(subscribed) = reply.get("subscribe") {
+            if !self.epoch.is_null() {
+                let tally = &group.tally;
+                tally.add(if subscribed["recovered"] == true {
+                    &tally.recovered
+                } else {
+                    &tally.not_recovered
+                });
+            }
+            for event in subscribed["publications"].as_array().into_iter().flatten() {
+                self.event(&group.tally, event.to_string().as_bytes());
+            }
+            self.take_position(subscribed);
+            self.subscribed = true;
+            group.tally.opened(1);
+        }
+        Ok(())
+    }
+
+    fn take_position(&mut self, of: &Value) {
+        if let Some(offset) = of.get("offset") {
+            self.offset = offset.clone();
+        }
+        if let Some(epoch) = of.get("epoch") {
+            self.epoch = epoch.clone();
+        }
+    }
+
+    fn event(&mut self, tally: &Tally, line: &[u8]) {
+        let age = frames::number_behind(line, b"\"sent\":").map(|sent| now_us().saturating_sub(sent));
+        tally.ages.borrow_mut().extend(age.map(|age| age as u32));
+        let n = frames::number_behind(line, b"\"n\":");
+        if let (Some(newest), Some(n)) = (self.newest, n)
+            && !self.channel.ends_with('*')
+            && n != newest + 1
+        {
+            tally.add(&tally.out_of_order);
+        }
+        self.newest = n;
+        tally.add(&tally.received);
+    }
+}
+
+async fn send(stream: &mut Box<dyn Stream>, message: &str) -> Result<(), String> {
+    stream.write_all(&client_frame(message.as_bytes())).await.map_err(|error| error.to_string())?;
+    stream.flush().await.map_err(|error| error.to_string())
+}
+
+fn closed(payload: &[u8]) -> String {
+    let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
+    format!("{code} {}", String::from_utf8_lossy(payload.get(2..).unwrap_or_default()))
+}
+
+/// Microseconds since 1970.
+pub fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_micros() as u64
+}

@@ -1,0 +1,93 @@
+//! Tunnels through the edge to an origin that sends everything back.
+
+use std::rc::Rc;
+
+use sallyport_testkit::websocket::{KEY, client_frame, switching};
+use sallyport_testkit::wire::Stream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::{JoinSet, spawn_local};
+
+use crate::connect::Address;
+
+const MESSAGE: &[u8] = b"{\"n\":1}";
+
+/// A tunnel that is open.
+pub type Tunnel = Box<dyn Stream>;
+
+/// The origin. It sends back the bytes of frames as they are: what it is there for is to hold the tunnel open.
+pub async fn echo(port: u16) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
+    loop {
+        let (stream, _) = listener.accept().await.expect("a connection");
+        tokio::spawn(echo_one(stream));
+    }
+}
+
+async fn echo_one(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut bytes = Vec::with_capacity(1024);
+    while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Ok(());
+        }
+    }
+    stream.write_all(&switching(KEY, "")).await?;
+    loop {
+        bytes.clear();
+        if stream.read_buf(&mut bytes).await? == 0 {
+            return Ok(());
+        }
+        stream.write_all(&bytes).await?;
+    }
+}
+
+/// As many as could be opened of `count`.
+pub async fn open(address: &Address, count: usize, at_a_time: usize) -> Vec<Tunnel> {
+    let opening = Rc::new(Semaphore::new(at_a_time));
+    let mut tasks = Vec::new();
+    for _ in 0..count {
+        let (address, opening) = (address.clone(), opening.clone());
+        tasks.push(spawn_local(async move {
+            let _permit = opening.acquire().await.expect("it is never closed");
+            address.websocket("/echo", None).await
+        }));
+    }
+    let mut tunnels = Vec::new();
+    for task in tasks {
+        match task.await.expect("a task") {
+            Ok((stream, _)) => tunnels.push(stream),
+            Err(error) => eprintln!("no tunnel: {error}"),
+        }
+    }
+    tunnels
+}
+
+/// Sends a message through each and waits until it is back; how many did it. Others are dropped.
+pub async fn all_echo(tunnels: &mut Vec<Tunnel>, at_a_time: usize) -> usize {
+    let opening = Rc::new(Semaphore::new(at_a_time));
+    let mut tasks = JoinSet::new();
+    for tunnel in tunnels.drain(..) {
+        let opening = opening.clone();
+        tasks.spawn_local(async move {
+            let _permit = opening.acquire().await.expect("it is never closed");
+            echoed(tunnel).await
+        });
+    }
+    while let Some(tunnel) = tasks.join_next().await {
+        match tunnel.expect("a task") {
+            Ok(tunnel) => tunnels.push(tunnel),
+            Err(error) => eprintln!("a tunnel was lost: {error}"),
+        }
+    }
+    tunnels.len()
+}
+
+async fn echoed(mut tunnel: Tunnel) -> std::io::Result<Tunnel> {
+    let frame = client_frame(MESSAGE);
+    tunnel.write_all(&frame).await?;
+    tunnel.flush().await?;
+    let mut back = vec![0; frame.len()];
+    tunnel.read_exact(&mut back).await?;
+    if back == frame { Ok(tunnel) } else { Err(std::io::Error::other("other bytes")) }
+}
