@@ -133,13 +133,17 @@ impl LiveEdge {
 
     /// A connected client for which the system keeps little, so that it is soon noticed when it does not read.
     pub async fn slow_client(&self, user: &str) -> LiveClient {
+        let mut client = self.open_slowly().await;
+        client.connect(&self.token(user)).await;
+        client
+    }
+
+    /// The same before it has said anything.
+    pub async fn open_slowly(&self) -> LiveClient {
         let socket = TcpSocket::new_v4().expect("a socket");
         socket.set_recv_buffer_size(SLOW_BYTES).expect("a small buffer");
         let stream = socket.connect(self.edge.address("public")).await.expect("a connection");
-        let mut client =
-            LiveClient::new(WebSocketClient::over(Box::new(stream), &Upgrade::to("/live")).await);
-        client.connect(&self.token(user)).await;
-        client
+        LiveClient::new(WebSocketClient::over(Box::new(stream), &Upgrade::to("/live")).await)
     }
 
     /// Sends a handshake that is to be refused.

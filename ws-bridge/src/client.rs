@@ -227,9 +227,14 @@ impl Client {
         None
     }
 
+    /// Why the client is being closed; none if it is not.
+    pub(crate) fn closing(&self) -> Option<Close> {
+        self.queue().close
+    }
+
     /// Whether the client is being closed.
     pub(crate) fn is_closing(&self) -> bool {
-        self.queue().close.is_some()
+        self.closing().is_some()
     }
 
     /// Bytes that wait.

@@ -23,7 +23,7 @@ use crate::websocket::{Incoming, Limits, Outbox, ReadEnd, ReadError, Reader, pon
 const STAGED_BYTES_MAX: usize = 64 * 1024;
 /// Frames, likewise.
 const STAGED_FRAMES_MAX: usize = 64;
-/// How long a client gets to answer a Close, in milliseconds.
+/// How long a client gets to take what waits for it and its Close, and to answer that, in milliseconds.
 const CLOSE_MS: u64 = 5_000;
 /// RFC 6455, section 7.1.5: nobody has said why.
 const FAILED: End = End { code: 1006, reason: "connection failed" };
@@ -61,7 +61,7 @@ pub(crate) struct Connection<S> {
     /// What a command waits for, and the commands behind it in the same message.
     waiting: Option<Box<(Wait, String)>>,
     ended: Option<End>,
-    /// A Close was sent; until when its answer is awaited, by the timers.
+    /// When the connection ends, whatever still waits, by the timers; `u64::MAX` while nobody wants to close it.
     close_by: u64,
     /// The reading side has nothing more.
     read_closed: bool,
@@ -196,9 +196,30 @@ impl<S: Stream> Connection<S> {
         }
     }
 
-    fn close(&mut self, close: Close) {
-        let ended = *self.ended.get_or_insert(End { code: close.code, reason: close.reason });
+    /// Whether the client is being closed: nothing of what it says is looked at any more.
+    fn is_closing(&mut self) -> bool {
+        if self.close_by == u64::MAX
+            && let Some(close) = self.client().closing()
+        {
+            self.begin_closing(close);
+        }
+        self.close_by != u64::MAX
+    }
+
+    /// Its time begins when its close is decided, and not when there is room for the Close: otherwise a client that does
+    /// not read would stay as long as it likes.
+    fn begin_closing(&mut self, close: Close) {
+        self.ended.get_or_insert(End { code: close.code, reason: close.reason });
         self.session.end();
+        self.close_by = self.shared.timers.now() + CLOSE_MS;
+        self.shared.timers.set(self.client(), self.close_by);
+    }
+
+    fn close(&mut self, close: Close) {
+        if self.close_by == u64::MAX {
+            self.begin_closing(close);
+        }
+        let ended = self.ended.unwrap_or(FAILED);
         // The answer to a Close has its code (RFC 6455, section 5.5.1), and none if that had none.
         let answers = close == Close::NORMAL && ended.reason == "client";
         let code = Some(if answers { ended.code } else { close.code });
@@ -207,8 +228,6 @@ impl<S: Stream> Connection<S> {
         } else {
             self.outbox.close(code, close.reason);
         }
-        self.close_by = self.shared.timers.now() + CLOSE_MS;
-        self.shared.timers.set(self.client(), self.close_by);
     }
 
     /// Whether a write has made room for more.
@@ -222,7 +241,10 @@ impl<S: Stream> Connection<S> {
                 self.shared.metrics.age.observe(age_seconds(self.newest_event));
                 self.newest_event = 0;
             }
-            self.session.wrote();
+            // The timer is that of the close by then.
+            if self.close_by == u64::MAX {
+                self.session.wrote();
+            }
         }
         written
     }
@@ -245,12 +267,19 @@ impl<S: Stream> Future for Connection<S> {
         let this = self.get_mut();
         this.client().waker.register(cx.waker());
         for _ in 0..TURNS_MAX {
-            if this.outbox.is_closing() {
-                return this.poll_closing(cx);
+            let mut turned = false;
+            if this.is_closing() {
+                if this.shared.timers.now() >= this.close_by {
+                    return this.end();
+                }
+                if this.outbox.is_closing() {
+                    return this.poll_closing(cx);
+                }
+            } else {
+                this.session.tick(this.waiting.is_some());
+                turned |= this.poll_waiting(cx);
+                turned |= this.poll_read(cx).is_ready();
             }
-            this.session.tick(this.waiting.is_some());
-            let mut turned = this.poll_waiting(cx);
-            turned |= this.poll_read(cx).is_ready();
             this.stage();
             match this.poll_write(cx) {
                 Poll::Ready(Ok(())) => turned = true,
@@ -267,13 +296,8 @@ impl<S: Stream> Future for Connection<S> {
 }
 
 impl<S: Stream> Connection<S> {
-    /// Writes the Close, then waits for the client's, for a short time, and ends the connection.
+    /// Writes the Close, then waits for the client's, and ends the connection.
     fn poll_closing(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
-        let now = self.shared.timers.now();
-        if now >= self.close_by {
-            return self.end();
-        }
-        self.shared.timers.set(self.client(), self.close_by);
         if !self.outbox.is_idle() {
             match self.outbox.poll_write(cx, &mut self.stream) {
                 Poll::Ready(Ok(())) => {}

@@ -11,6 +11,9 @@ stories!(
     a_slow_client_is_closed_and_recovers,
     a_slow_client_loses_its_oldest_events,
     a_slow_client_gets_the_newest_of_each_key,
+    who_does_not_read_is_gone_soon_after_a_reload,
+    who_does_not_read_is_gone_soon_after_its_token_was_revoked,
+    who_does_not_read_does_not_hold_up_a_stop,
 );
 
 /// What an event weighs: the system keeps some megabytes for a connection, whatever it is asked for.
@@ -20,9 +23,14 @@ const EVENTS_MAX: u64 = 400;
 /// Events that are produced before they are waited for. Fewer than what a recovery may have above a full queue.
 const BURST: u64 = 4;
 
-async fn start(mode: Mode, slow: &str) -> LiveEdge {
+/// The settings of these stories, with further lines.
+fn settings(lines: &str, slow: &str) -> String {
     let replay = format!("slow: {slow}, replay: {{ events: 4000, bytes: 64MiB }}");
-    LiveEdge::start(mode, &["notes"], &section("  limits: { queue_bytes: 384KiB }", &replay)).await
+    section(&format!("  limits: {{ queue_bytes: 384KiB }}\n{lines}"), &replay)
+}
+
+async fn start(mode: Mode, slow: &str) -> LiveEdge {
+    LiveEdge::start(mode, &["notes"], &settings("", slow)).await
 }
 
 fn event(n: u64) -> Value {
@@ -115,4 +123,49 @@ async fn a_slow_client_gets_the_newest_of_each_key(mode: Mode) {
     assert_eq!(numbers.len() as u64 + gone, last, "{numbers:?}");
     let newest: BTreeMap<u64, u64> = numbers.iter().map(|n| (n % 4, *n)).collect();
     assert_eq!(newest.into_values().sum::<u64>(), (last - 3..=last).sum::<u64>(), "{numbers:?}");
+}
+
+const CLOSED: &str = "sallyport_live_closed_total";
+
+/// A bridge with a client that does not read: its queue is full.
+async fn with_a_full_queue(mode: Mode, lines: &str, token: impl FnOnce(&LiveEdge) -> String) -> Stuck {
+    let live = LiveEdge::start(mode, &["notes"], &settings(lines, "drop_oldest")).await;
+    let mut stuck = live.open_slowly().await;
+    stuck.connect(&token(&live)).await;
+    let mut quick = live.client("bob").await;
+    stuck.join("note:a").await;
+    quick.join("note:a").await;
+    flood(&live, &mut quick, "slow", 1.0).await;
+    quick.leave().await;
+    Stuck { live, _client: stuck }
+}
+
+struct Stuck {
+    live: LiveEdge,
+    _client: LiveClient,
+}
+
+/// The Close stands behind what the client does not take. Its end is not up to the client, and the bridge before goes.
+async fn who_does_not_read_is_gone_soon_after_a_reload(mode: Mode) {
+    let Stuck { live, _client } = with_a_full_queue(mode, "", |live| live.token("ada")).await;
+    live.reload(&settings("  anonymous: true", "drop_oldest"), "").await.unwrap();
+    live.wait_for_metric(CLOSED, &[("code", "3001")], 1.0).await;
+}
+
+async fn who_does_not_read_is_gone_soon_after_its_token_was_revoked(mode: Mode) {
+    let lines = "  connection: { ping: 1s, pong_timeout: 1h }";
+    let token = |live: &LiveEdge| live.tokens.token().claim("jti", "t1").sign();
+    let Stuck { live, _client } = with_a_full_queue(mode, lines, token).await;
+    live.edge.write("revoked.json", r#"{"jti": ["t1"]}"#);
+    live.reload_files().await.unwrap();
+    live.wait_for_metric(CLOSED, &[("code", "3500")], 1.0).await;
+}
+
+async fn who_does_not_read_does_not_hold_up_a_stop(mode: Mode) {
+    let Stuck { live, _client } = with_a_full_queue(mode, "", |live| live.token("ada")).await;
+    let text = std::fs::read_to_string(live.edge.path("routes.yaml")).unwrap();
+    // Longer than anything may take in a story.
+    live.edge.rewrite(&text.replace("drain: 2s", "drain: 10m"));
+    live.reload_files().await.unwrap();
+    live.stop_bridge().await;
 }
