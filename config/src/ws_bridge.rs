@@ -80,7 +80,8 @@ pub struct BridgeLimits {
     pub messages: Rate,
     /// The burst of `messages`. Default: 200.
     pub message_burst: u32,
-    /// Bytes that wait for one client. What happens then says its family's `slow`. Default: 1MiB.
+    /// Bytes of events that wait for one client. What happens then says its family's `slow`. If as many bytes of replies
+    /// wait, its next commands are not looked at before it has read. Default: 1MiB.
     pub queue_bytes: ByteSize,
     /// Bytes of a channel's name. Above: refused. Default: 255.
     pub channel_bytes: usize,

@@ -1,5 +1,5 @@
-//! A client as the hub sees it: who it is, and what waits to be sent to it. Bounded in bytes; what happens when the bound
-//! is reached says the family of the event.
+//! A client as the hub sees it: who it is, and what waits to be sent to it. Bounded in bytes, events and replies each for
+//! themselves; what happens when the bound of events is reached says the family of the event.
 //!
 //! How it is connected is not known here: a connection or a stream of server-sent events takes what waits.
 
@@ -17,6 +17,8 @@ use crate::websocket::text_frame;
 
 /// A recovery may be as large as so many queues: who was closed because events overran its queue has missed more than one.
 pub(crate) const RECOVERY_QUEUES: usize = 2;
+/// What a reply has around its publications, such as a position in very many partitions.
+const AROUND_BYTES: usize = 64 * 1024;
 
 /// How a client is connected, and so in which form it gets an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +54,10 @@ pub(crate) struct Client {
 #[derive(Default)]
 struct Queue {
     items: VecDeque<Item>,
-    bytes: usize,
+    /// Bytes of events and of notices that some are gone.
+    event_bytes: usize,
+    /// Bytes of everything else.
+    reply_bytes: usize,
     close: Option<Close>,
 }
 
@@ -113,7 +118,7 @@ impl Client {
         })
     }
 
-    /// Queues a reply or a notice. These are bounded by what the client asks for, and count like events.
+    /// Queues a reply or a notice.
     pub(crate) fn tell(&self, text: &str) {
         let bytes = match self.kind {
             Kind::WebSocket => text_frame(&[text.as_bytes()]),
@@ -126,31 +131,37 @@ impl Client {
     pub(crate) fn tell_first(&self, text: &str) {
         let bytes = text_frame(&[text.as_bytes()]);
         let mut queue = self.queue();
-        queue.bytes += bytes.len();
+        queue.reply_bytes += bytes.len();
         queue.items.push_front(Item { bytes, about: About::Other });
         drop(queue);
         self.waker.wake();
     }
 
-    /// Queues bytes that are no event.
+    /// Queues bytes that are no event. They have a bound of their own: a recovery is larger than what events may take, and
+    /// would otherwise leave no room for the first event behind it.
     pub(crate) fn send(&self, bytes: Bytes) {
         let mut queue = self.queue();
         if queue.close.is_some() {
             return;
         }
-        if queue.bytes + bytes.len() > self.reply_bytes_max() {
+        if queue.reply_bytes + bytes.len() > self.reply_bytes_max() {
             self.close_with(queue, Close::SLOW);
             return;
         }
-        queue.bytes += bytes.len();
-        queue.items.push_back(Item { bytes, about: About::Other });
+        queue.push(bytes, About::Other);
         drop(queue);
         self.waker.wake();
     }
 
-    /// Replies may go somewhat above the bound of events: a recovery, above a full queue.
+    /// As much as there may be when a command is carried out, and a recovery above that.
     fn reply_bytes_max(&self) -> usize {
-        self.queue_bytes_max.saturating_mul(1 + RECOVERY_QUEUES)
+        self.queue_bytes_max.saturating_mul(1 + RECOVERY_QUEUES).saturating_add(AROUND_BYTES)
+    }
+
+    /// Whether so many replies wait that the client has to read before it is answered more; with these bytes that wait
+    /// elsewhere. Events do not count: their bound is their own, and a client may be slow with them all the time.
+    pub(crate) fn is_behind(&self, staged_bytes: usize) -> bool {
+        self.queue().reply_bytes.saturating_add(staged_bytes) > self.queue_bytes_max
     }
 
     /// Queues an event, in the form for this kind of client.
@@ -164,13 +175,13 @@ impl Client {
             return Offered::Withheld;
         }
         let mut dropped = 0;
-        if queue.bytes + bytes.len() > self.queue_bytes_max {
+        if queue.event_bytes + bytes.len() > self.queue_bytes_max {
             let mut gone = match slow {
                 Slow::Disconnect => Vec::new(),
                 Slow::DropOldest => queue.drop_oldest(event, bytes.len(), self.queue_bytes_max),
                 Slow::Conflate => queue.conflate(event),
             };
-            if queue.bytes + bytes.len() > self.queue_bytes_max {
+            if queue.event_bytes + bytes.len() > self.queue_bytes_max {
                 self.close_with(queue, Close::SLOW);
                 return Offered::TooSlow;
             }
@@ -197,7 +208,7 @@ impl Client {
             queue.close = Some(why);
             if why == Close::SLOW {
                 queue.items = VecDeque::new();
-                queue.bytes = 0;
+                (queue.event_bytes, queue.reply_bytes) = (0, 0);
             }
         }
         drop(queue);
@@ -215,7 +226,7 @@ impl Client {
             && wants(item)
         {
             if let Some(item) = queue.items.pop_front() {
-                queue.bytes -= item.bytes.len();
+                *queue.bytes_of(&item.about) -= item.bytes.len();
                 take(item);
             }
         }
@@ -239,7 +250,8 @@ impl Client {
 
     /// Bytes that wait.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.queue().bytes
+        let queue = self.queue();
+        queue.event_bytes + queue.reply_bytes
     }
 
     /// Withholds events from now on.
@@ -264,8 +276,16 @@ impl Client {
 }
 
 impl Queue {
+    /// The sum that these bytes are in.
+    fn bytes_of(&mut self, about: &About) -> &mut usize {
+        match about {
+            About::Event(_) | About::Gap(..) => &mut self.event_bytes,
+            About::Other => &mut self.reply_bytes,
+        }
+    }
+
     fn push(&mut self, bytes: Bytes, about: About) {
-        self.bytes += bytes.len();
+        *self.bytes_of(&about) += bytes.len();
         self.items.push_back(Item { bytes, about });
     }
 
@@ -273,7 +293,7 @@ impl Queue {
     fn drop_oldest(&mut self, event: &Stored, room: usize, bytes_max: usize) -> Vec<Arc<str>> {
         let family = event.family();
         let mut dropped = Vec::new();
-        let mut bytes = self.bytes;
+        let mut bytes = self.event_bytes;
         self.items.retain(|item| {
             let old = item.event().filter(|old| old.family() == family && bytes + room > bytes_max);
             let Some(old) = old else { return true };
@@ -281,7 +301,7 @@ impl Queue {
             dropped.push(old.event.channel.clone());
             false
         });
-        self.bytes = bytes;
+        self.event_bytes = bytes;
         dropped
     }
 
@@ -297,7 +317,7 @@ impl Queue {
             });
             if let Some(replaced) = replaced {
                 dropped.push(replaced.event.channel.clone());
-                self.bytes -= item.bytes.len();
+                self.event_bytes -= item.bytes.len();
             } else {
                 kept.push_front(item);
             }
@@ -316,9 +336,9 @@ impl Queue {
                 && known == channel
             {
                 *events += gone.len() as u64;
-                self.bytes -= item.bytes.len();
+                self.event_bytes -= item.bytes.len();
                 item.bytes = notice(*events);
-                self.bytes += item.bytes.len();
+                self.event_bytes += item.bytes.len();
                 return;
             }
         }
@@ -393,7 +413,7 @@ mod tests {
     fn the_oldest_events_of_the_same_family_give_way_and_the_client_is_told() {
         let client = Client::new(1, Kind::WebSocket, 200);
         client.send(Bytes::from_static(b"0123456789reply"));
-        for number in 0..18 {
+        for number in 0..20 {
             assert_eq!(
                 offer(
                     &client,
@@ -403,14 +423,32 @@ mod tests {
                 Offered::Queued
             );
         }
-        assert_eq!(offer(&client, &event("a:1", None, 18), Slow::DropOldest), Offered::Replaced(1));
+        assert_eq!(offer(&client, &event("a:1", None, 20), Slow::DropOldest), Offered::Replaced(1));
         let (waiting, close) = taken(&client);
         assert_eq!(
             (waiting[0].as_str(), waiting[1].as_str(), waiting[2].as_str(), close),
             ("0123456789reply", "0", "2", None)
         );
         assert!(waiting[waiting.len() - 2].contains(r#""gap":{"channel":"a:1","events":1}"#), "{waiting:?}");
-        assert_eq!(waiting.last().map(String::as_str), Some("18"));
+        assert_eq!(waiting.last().map(String::as_str), Some("20"));
+    }
+
+    #[test]
+    fn replies_and_events_do_not_take_each_others_room() {
+        let client = client();
+        client.send(Bytes::from(vec![b'r'; 120]));
+        assert!(client.is_behind(0));
+        for number in 0..4 {
+            assert_eq!(offer(&client, &event("a", None, number), Slow::Disconnect), Offered::Queued);
+        }
+        assert_eq!(client.queued_bytes(), 160);
+        assert_eq!(taken(&client).0.len(), 5);
+        // However many events wait, commands are carried out.
+        for number in 0..4 {
+            assert_eq!(offer(&client, &event("a", None, number), Slow::Disconnect), Offered::Queued);
+        }
+        assert!(!client.is_behind(40) && client.is_behind(41));
+        assert_eq!(offer(&client, &event("a", None, 4), Slow::Disconnect), Offered::TooSlow);
     }
 
     /// Notices do not take the room of events, however many give way.

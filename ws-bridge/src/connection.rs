@@ -50,6 +50,14 @@ struct End {
     reason: &'static str,
 }
 
+/// Commands of a message that are not carried out yet.
+struct Waiting {
+    /// What the first of them, which has begun, waits for; none if all wait for the client to read.
+    wait: Option<Wait>,
+    /// Those behind it.
+    rest: String,
+}
+
 /// A connection's life as a future.
 pub(crate) struct Connection<S> {
     stream: Counted<S>,
@@ -58,8 +66,7 @@ pub(crate) struct Connection<S> {
     session: Session,
     shared: Arc<Shared>,
     limits: Limits,
-    /// What a command waits for, and the commands behind it in the same message.
-    waiting: Option<Box<(Wait, String)>>,
+    waiting: Option<Box<Waiting>>,
     ended: Option<End>,
     /// When the connection ends, whatever still waits, by the timers; `u64::MAX` while nobody wants to close it.
     close_by: u64,
@@ -92,21 +99,30 @@ impl<S: Stream> Connection<S> {
         &self.session.client
     }
 
-    /// Goes on with the command that waits, if it need not any more.
+    /// Goes on with the commands that wait, if they need not any more.
     fn poll_waiting(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(waiting) = &mut self.waiting else { return false };
-        let Poll::Ready(resume) = waiting.0.as_mut().poll(cx) else { return false };
-        let rest = self.waiting.take().map(|waiting| waiting.1).unwrap_or_default();
-        match self.session.resume(resume) {
-            Some(wait) => self.waiting = Some(Box::new((wait, rest))),
-            None => self.waiting = commands(&mut self.session, &rest),
-        }
+        let Connection { session, outbox, waiting, .. } = self;
+        let Some(Waiting { wait, .. }) = waiting.as_deref_mut() else { return false };
+        let next = match wait {
+            None if is_behind(session, outbox) => return false,
+            None => None,
+            Some(wait) => match wait.as_mut().poll(cx) {
+                Poll::Ready(resume) => session.resume(resume),
+                Poll::Pending => return false,
+            },
+        };
+        let rest = waiting.take().map(|waiting| waiting.rest).unwrap_or_default();
+        *waiting = match next {
+            Some(wait) => Some(Box::new(Waiting { wait: Some(wait), rest })),
+            None => commands(session, outbox, &rest),
+        };
         true
     }
 
-    /// Reads and carries out commands until one waits or nothing more is there. Whether anything may have changed.
+    /// Reads and carries out commands until one waits, the client has to read first, or nothing more is there. Whether
+    /// anything may have changed.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waiting.is_some() || self.read_closed {
+        if self.waiting.is_some() || self.read_closed || is_behind(&self.session, &self.outbox) {
             return Poll::Pending;
         }
         let Connection { reader, stream, session, outbox, waiting, limits, ended, .. } = self;
@@ -115,7 +131,7 @@ impl<S: Stream> Connection<S> {
             match incoming {
                 Incoming::Text(text) => {
                     if session.message() {
-                        *waiting = commands(session, text);
+                        *waiting = commands(session, outbox, text);
                     }
                 }
                 // The JSON form of the protocol is text.
@@ -131,7 +147,7 @@ impl<S: Stream> Connection<S> {
                 }
                 Incoming::Close(code) => closed = Some(code.map_or(1005, |(code, _)| code)),
             }
-            if waiting.is_some() || session.client.is_closing() {
+            if waiting.is_some() || session.client.is_closing() || is_behind(session, outbox) {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
@@ -235,7 +251,12 @@ impl<S: Stream> Connection<S> {
         if self.outbox.is_idle() {
             return Poll::Pending;
         }
+        let (behind, sent_before) = (is_behind(&self.session, &self.outbox), self.stream.sent_bytes);
         let written = self.outbox.poll_write(cx, &mut self.stream);
+        if behind && self.stream.sent_bytes > sent_before {
+            // It reads, and its pong is not looked at before it has read enough.
+            self.session.await_pong_anew();
+        }
         if let Poll::Ready(Ok(())) = &written {
             if self.newest_event > 0 {
                 self.shared.metrics.age.observe(age_seconds(self.newest_event));
@@ -276,7 +297,8 @@ impl<S: Stream> Future for Connection<S> {
                     return this.poll_closing(cx);
                 }
             } else {
-                this.session.tick(this.waiting.is_some());
+                let waits = this.waiting.as_ref().is_some_and(|waiting| waiting.wait.is_some());
+                this.session.tick(waits);
                 turned |= this.poll_waiting(cx);
                 turned |= this.poll_read(cx).is_ready();
             }
@@ -317,17 +339,25 @@ impl<S: Stream> Connection<S> {
     }
 }
 
-/// Carries out the commands of a message in order, up to one that waits; the rest is kept with it.
-fn commands(session: &mut Session, message: &str) -> Option<Box<(Wait, String)>> {
+/// Whether the client has to read before it is answered more. What is staged in any case does not count.
+fn is_behind(session: &Session, outbox: &Outbox) -> bool {
+    session.client.is_behind(outbox.bytes().saturating_sub(STAGED_BYTES_MAX))
+}
+
+/// Carries out the commands of a message in order, up to one that waits, or until the client has to read; the rest is kept.
+fn commands(session: &mut Session, outbox: &Outbox, message: &str) -> Option<Box<Waiting>> {
     let mut rest = message;
     for _ in 0..command::COMMANDS_MAX {
+        if is_behind(session, outbox) {
+            return Some(Box::new(Waiting { wait: None, rest: rest.to_owned() }));
+        }
         let line;
         (line, rest) = rest.split_once('\n').unwrap_or((rest, ""));
         match command::commands(line).next() {
             None => {}
             Some(Ok(command)) => {
                 if let Some(wait) = session.handle(command) {
-                    return Some(Box::new((wait, rest.to_owned())));
+                    return Some(Box::new(Waiting { wait: Some(wait), rest: rest.to_owned() }));
                 }
             }
             Some(Err(_)) => session.client.close(Close::BAD_REQUEST),

@@ -87,6 +87,12 @@ impl Stored {
         RawValue::from_string(text).unwrap_or_default()
     }
 
+    /// Bytes of that and of a comma.
+    pub(crate) fn publication_bytes(&self, wildcard: bool) -> usize {
+        let channel = if wildcard { ",\"channel\":".len() + json(&*self.event.channel).len() } else { 0 };
+        self.publication.len() + channel + "},".len()
+    }
+
     /// Bytes it costs while it is kept.
     pub(crate) fn cost(&self) -> usize {
         // The event's data is mostly a slice of the record it came from: it counts although it is shared.

@@ -237,7 +237,7 @@ impl Welcome {
     fn fill(&mut self, family: &Family, request: &Request<'_>, events: Vec<Arc<Stored>>) -> bool {
         self.missed = events;
         self.missed.retain(|event| sees(family, &request.key, request.claims, event));
-        let bytes: usize = self.missed.iter().map(|event| event.open_publication().len()).sum();
+        let bytes: usize = self.missed.iter().map(|event| event.publication_bytes(self.wildcard)).sum();
         if bytes <= request.bytes_max {
             return true;
         }

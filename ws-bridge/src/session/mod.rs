@@ -212,6 +212,8 @@ impl Session {
 
     /// Goes on with a command that has waited.
     pub(crate) fn resume(&mut self, resume: Resume) -> Option<Wait> {
+        // Its pong could not be read meanwhile.
+        self.await_pong_anew();
         match resume {
             Resume::Connect { id, wishes, verified } => self.connect_verified(id, wishes, verified),
             Resume::Join { connecting, caught_up } => self.join_caught_up(connecting, caught_up),
@@ -230,6 +232,13 @@ impl Session {
         if self.stage == Stage::Connected {
             self.times.ping_at = self.shared.timers.now() + self.ping_interval();
             self.set_timer();
+        }
+    }
+
+    /// Gives the client its time anew in which a pong is expected, if one is.
+    pub(crate) fn await_pong_anew(&mut self) {
+        if self.times.pong_by != NEVER {
+            self.times.pong_by = self.pong_deadline(self.shared.timers.now());
         }
     }
 
@@ -255,11 +264,12 @@ impl Session {
             self.times.ping_at = now + self.ping_interval();
             self.times.check_at = now + self.check_interval();
             if self.times.pong_by == NEVER {
-                self.times.pong_by =
-                    now + millis(self.shared.plan.settings.connection.pong_timeout.as_millis());
+                self.times.pong_by = self.pong_deadline(now);
             }
         } else if now >= check_at {
             self.times.check_at = now + self.check_interval();
+        } else if now >= pong_by {
+            self.await_pong_anew();
         }
         self.expire_subscriptions(now);
         self.set_timer();
@@ -283,6 +293,10 @@ impl Session {
         let of_subscriptions = self.subscriptions.iter().map(|held| held.expires_at).min().unwrap_or(NEVER);
         let times = [connect_by, ping_at, pong_by, check_at, expires_at, close_at, of_subscriptions];
         self.shared.timers.set(&self.client, times.into_iter().min().unwrap_or(NEVER));
+    }
+
+    fn pong_deadline(&self, now: u64) -> u64 {
+        now + millis(self.shared.plan.settings.connection.pong_timeout.as_millis())
     }
 
     fn ping_interval(&self) -> u64 {

@@ -14,6 +14,8 @@ stories!(
     who_does_not_read_is_gone_soon_after_a_reload,
     who_does_not_read_is_gone_soon_after_its_token_was_revoked,
     who_does_not_read_does_not_hold_up_a_stop,
+    large_recoveries_wait_for_the_client,
+    who_asks_for_much_and_does_not_read_is_not_there,
 );
 
 /// What an event weighs: the system keeps some megabytes for a connection, whatever it is asked for.
@@ -168,4 +170,78 @@ async fn who_does_not_read_does_not_hold_up_a_stop(mode: Mode) {
     live.edge.rewrite(&text.replace("drain: 2s", "drain: 10m"));
     live.reload_files().await.unwrap();
     live.stop_bridge().await;
+}
+
+/// Channels of which each has missed nearly as much as a recovery may have.
+const CHANNELS: u64 = 16;
+const MISSED: u64 = 20;
+
+/// Commands that recover all channels, and their ids.
+fn recoveries(seen: &Value) -> Vec<(u64, String)> {
+    let subscribe = |n| json!({ "id": 100 + n, "subscribe": since(&format!("note:{n}"), seen) }).to_string();
+    (0..CHANNELS).map(|n| (100 + n, subscribe(n))).collect()
+}
+
+/// A bridge with much that was missed, and the position before all of it.
+async fn with_much_missed(mode: Mode, lines: &str) -> (LiveEdge, Value) {
+    let live = LiveEdge::start(mode, &["notes"], &settings(lines, "disconnect")).await;
+    let mut first = live.client("bob").await;
+    let seen = first.join("note:0").await;
+    for channel in 0..CHANNELS {
+        for n in 1..=MISSED {
+            let event = json!({ "to": channel.to_string(), "n": n, "fill": "x".repeat(EVENT_BYTES) });
+            live.produce("notes", "k", &event).await;
+        }
+    }
+    for n in 1..=MISSED {
+        assert_eq!(number(&first.publication().await.1), n);
+    }
+    live.wait_for_metric("sallyport_live_events_total", &[], (CHANNELS * MISSED) as f64).await;
+    first.leave().await;
+    (live, seen)
+}
+
+/// A client that comes back to many channels has the time it needs, and events that come meanwhile their own room.
+async fn large_recoveries_wait_for_the_client(mode: Mode) {
+    let (live, seen) = with_much_missed(mode, "").await;
+    let (mut back, mut other) = (live.slow_client("ada").await, live.client("bob").await);
+    other.join("note:0").await;
+    let (ids, commands): (Vec<u64>, Vec<String>) = recoveries(&seen).into_iter().unzip();
+    // Several in one message, and several messages.
+    let (together, alone) = commands.split_at(commands.len() / 2);
+    back.send(&together.join("\n")).await;
+    for command in alone {
+        back.send(command).await;
+    }
+    let first = back.push().await;
+    assert_eq!(first["id"], ids[0], "{}", first["error"]);
+    for n in MISSED + 1..=MISSED + BURST {
+        live.produce("notes", "k", &json!({ "to": "0", "n": n })).await;
+        assert_eq!(number(&other.publication().await.1), n);
+    }
+    let (mut replies, mut events) = (vec![first], Vec::new());
+    while replies.len() < ids.len() || (events.len() as u64) < BURST {
+        let message = back.push().await;
+        if message["id"].is_null() {
+            events.push(number(&message["push"]["pub"]));
+        } else {
+            replies.push(message);
+        }
+    }
+    for (reply, id) in replies.iter().zip(ids) {
+        assert_eq!((&reply["id"], &reply["subscribe"]["recovered"]), (&json!(id), &json!(true)));
+        let missed = reply["subscribe"]["publications"].as_array().unwrap().iter().map(number);
+        assert!(missed.eq(1..=MISSED), "{id}");
+    }
+    assert!(events.into_iter().eq(MISSED + 1..=MISSED + BURST));
+}
+
+/// Commands wait as long as the client does not read, and its pongs behind them.
+async fn who_asks_for_much_and_does_not_read_is_not_there(mode: Mode) {
+    let (live, seen) = with_much_missed(mode, "  connection: { ping: 1s, pong_timeout: 1s }").await;
+    let mut stuck = live.slow_client("ada").await;
+    for (_, command) in recoveries(&seen) {
+        stuck.send(&command).await;
+    }
+    live.wait_for_metric(CLOSED, &[("code", "3012")], 1.0).await;
 }
