@@ -187,17 +187,16 @@ async fn with_much_missed(mode: Mode, lines: &str) -> (LiveEdge, Value) {
     let live = LiveEdge::start(mode, &["notes"], &settings(lines, "disconnect")).await;
     let mut first = live.client("bob").await;
     let seen = first.join("note:0").await;
+    first.leave().await;
     for channel in 0..CHANNELS {
         for n in 1..=MISSED {
             let event = json!({ "to": channel.to_string(), "n": n, "fill": "x".repeat(EVENT_BYTES) });
             live.produce("notes", "k", &event).await;
         }
+        // This Kafka keeps five megabytes.
+        let events = (channel + 1) * MISSED;
+        live.wait_for_metric("sallyport_live_events_total", &[], events as f64).await;
     }
-    for n in 1..=MISSED {
-        assert_eq!(number(&first.publication().await.1), n);
-    }
-    live.wait_for_metric("sallyport_live_events_total", &[], (CHANNELS * MISSED) as f64).await;
-    first.leave().await;
     (live, seen)
 }
 
