@@ -4,6 +4,8 @@
 //! Nothing is decided here. What a record becomes says [`Mapping::outcome`](crate::mapping::Mapping::outcome), who may
 //! subscribe says the family, and who sees an event says `sees`.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -184,7 +186,7 @@ struct Subject<'a> {
     plan: &'a Plan,
     query: &'a EventQuery<'a>,
     who: Who,
-    filter: Option<TagFilter>,
+    filter: Option<Arc<TagFilter>>,
     refused: Option<String>,
 }
 
@@ -376,10 +378,10 @@ fn because(sources: &[SourceExplanation], query: &EventQuery<'_>) -> String {
     }
 }
 
-fn tag_filter(filter: &Value) -> Result<TagFilter, String> {
+fn tag_filter(filter: &Value) -> Result<Arc<TagFilter>, String> {
     let node: FilterNode =
         serde_json::from_value(filter.clone()).map_err(|error| format!("not a filter over tags: {error}"))?;
-    TagFilter::compile(node).ok_or_else(|| {
+    TagFilter::compile(node).map(Arc::new).ok_or_else(|| {
         "not a filter over tags; one is `{\"key\": \"type\", \"cmp\": \"eq\", \"val\": \"order.paid\"}`"
             .to_owned()
     })

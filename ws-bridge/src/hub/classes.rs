@@ -23,7 +23,7 @@ use crate::protocol::TagFilter;
 pub(crate) struct ClassKey {
     /// What `visible_to` reads of the claims, as JSON.
     pub(crate) claims: Arc<str>,
-    pub(crate) filter: Option<TagFilter>,
+    pub(crate) filter: Option<Arc<TagFilter>>,
 }
 
 /// A subscriber of a class.
@@ -84,7 +84,7 @@ impl Classes {
     }
 
     /// The same, with the filter it had.
-    pub(crate) fn take(&mut self, seat: Seat, client: u64) -> Option<(Option<TagFilter>, Member)> {
+    pub(crate) fn take(&mut self, seat: Seat, client: u64) -> Option<(Option<Arc<TagFilter>>, Member)> {
         let class = self.classes.get_mut(seat.class)?;
         if class.members.get(seat.member)?.client.id != client {
             return None;
@@ -146,10 +146,14 @@ impl Classes {
 
     fn open(&mut self, family: &Family, key: ClassKey, claims: &Value) -> usize {
         let hooks = hooks(family, claims);
+        if self.classes.capacity() == 0 {
+            // Very many channels have one subscriber; a list of its own accord has room for four.
+            self.classes.reserve_exact(1);
+        }
         let class = self.classes.insert(Class {
             key: key.clone(),
             claims: claims.clone(),
-            members: Slab::new(),
+            members: Slab::with_capacity(1),
             judged: 0,
             hooks: hooks.clone().unwrap_or_default(),
         });

@@ -139,7 +139,7 @@ impl Hub {
         &self,
         client: &Arc<Client>,
         subscription: &mut Subscription,
-        key: impl FnOnce(Option<TagFilter>) -> ClassKey,
+        key: impl FnOnce(Option<Arc<TagFilter>>) -> ClassKey,
         claims: &Value,
     ) {
         let mut state = self.state();

@@ -22,7 +22,7 @@ const AHEAD_TRIES: u32 = 30;
 #[derive(Clone)]
 pub(crate) struct Wish {
     pub(crate) channel: Arc<str>,
-    pub(crate) filter: Option<TagFilter>,
+    pub(crate) filter: Option<Arc<TagFilter>>,
     pub(crate) since: Option<Since>,
     pub(crate) reject_unrecovered: bool,
     pub(crate) server_side: bool,
@@ -114,7 +114,7 @@ impl Session {
         }
         let filter = match &command.tf {
             None => None,
-            Some(node) => Some(TagFilter::compile(node.clone()).ok_or(ErrorCode::BAD_REQUEST)?),
+            Some(node) => Some(TagFilter::compile(node.clone()).ok_or(ErrorCode::BAD_REQUEST)?.into()),
         };
         let since = command.recover.then(|| Since { epoch: command.epoch.to_string(), offset: 0 });
         Ok(Wish {
@@ -237,6 +237,8 @@ impl Session {
             Ok(subscription) => {
                 let channel = wish.channel.clone();
                 let (expires_at, server_side) = (wish.expires_at, wish.server_side);
+                // Most have one, and a list of its own accord has room for four.
+                self.subscriptions.reserve_exact(1);
                 self.subscriptions.push(Held { subscription, expires_at, server_side });
                 self.set_timer();
                 Begun::Done(channel, result)
