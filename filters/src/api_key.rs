@@ -241,7 +241,7 @@ fn identity(issuer: &Arc<str>, key: &KeyConfig) -> Arc<Identity> {
     let claims: Map<String, Value> =
         key.claims.iter().map(|(name, value)| (name.value.clone(), value.clone())).collect();
     let subject = key.name.as_str().into();
-    Arc::new(Identity { issuer: issuer.clone(), subject, claims: Value::Object(claims) })
+    Arc::new(Identity { issuer: issuer.clone(), subject, claims: Value::Object(claims).into() })
 }
 
 fn place(written: &Located<KeyPlace>, report: &mut Report) -> Option<Place> {

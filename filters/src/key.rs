@@ -255,8 +255,11 @@ mod tests {
 
     fn alice(issuer: &str, claims: Value) -> Made {
         let mut made = Made::new("GET", "/");
-        made.facts.identity =
-            Some(Arc::new(Identity { issuer: issuer.into(), subject: "alice".into(), claims }));
+        made.facts.identity = Some(Arc::new(Identity {
+            issuer: issuer.into(),
+            subject: "alice".into(),
+            claims: claims.into(),
+        }));
         made
     }
 

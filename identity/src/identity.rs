@@ -11,15 +11,16 @@ pub struct Identity {
     pub issuer: Arc<str>,
     /// The subject: `sub` of a JWT, or the name of an API key. Used in logs and as a rate-limit key.
     pub subject: Arc<str>,
-    /// All claims, an object; empty for an API key without any.
-    pub claims: Value,
+    /// All claims, an object; empty for an API key without any. Shared with what outlives the request, such as a
+    /// connection to the bridge.
+    pub claims: Arc<Value>,
 }
 
 impl Identity {
     /// The identity that checked claims stand for; `sub` is a text, as the checks have it.
     pub(crate) fn of_claims(issuer: Arc<str>, claims: Value) -> Self {
         let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default().into();
-        Identity { issuer, subject, claims }
+        Identity { issuer, subject, claims: claims.into() }
     }
 
     /// A claim by its dotted path, `realm_access.roles` for instance. A name that itself contains dots wins over
@@ -28,6 +29,6 @@ impl Identity {
         if let Some(value) = self.claims.get(path) {
             return Some(value);
         }
-        path.split('.').try_fold(&self.claims, |value, name| value.get(name))
+        path.split('.').try_fold(&*self.claims, |value, name| value.get(name))
     }
 }

@@ -25,7 +25,7 @@ fn refused(probe: &Probe, moment: &str, role: Option<&str>) -> Option<String> {
     made.facts.started_at = at(moment);
     made.facts.identity = role.map(|role| {
         let claims = json!({ "role": role });
-        Arc::new(Identity { issuer: "main".into(), subject: "alice".into(), claims })
+        Arc::new(Identity { issuer: "main".into(), subject: "alice".into(), claims: claims.into() })
     });
     let reply = probe.request(&mut made)?;
     assert_eq!(reply.status, 503);

@@ -10,7 +10,8 @@ use crate::probe::tests::{probe, refused};
 
 fn alice(claims: serde_json::Value) -> Made {
     let mut made = Made::new("GET", "/v1/batches/a%20b");
-    made.facts.identity = Some(Arc::new(Identity { issuer: "main".into(), subject: "alice".into(), claims }));
+    made.facts.identity =
+        Some(Arc::new(Identity { issuer: "main".into(), subject: "alice".into(), claims: claims.into() }));
     made.facts.route = Some(Arc::new(RouteFacts { name: "batch".into(), params: vec!["id".into()] }));
     made.facts.params.push((12, 17));
     made

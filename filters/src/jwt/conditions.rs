@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     fn identity(claims: Value) -> Identity {
-        Identity { issuer: "main".into(), subject: "ann".into(), claims }
+        Identity { issuer: "main".into(), subject: "ann".into(), claims: claims.into() }
     }
 
     #[test]

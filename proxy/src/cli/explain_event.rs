@@ -163,7 +163,7 @@ fn judge(token: &str, config: &Config, issuers: &Issuers) -> Result<Subject, Str
     let judged = verifier.map(|verifier| verifier.judge(token.as_bytes(), Moment::now(), |_| ()));
     Ok(match judged {
         Some(Judgement::Verified(verified) | Judgement::Remembered(verified)) => Subject {
-            claims: Some(verified.identity.claims.clone()),
+            claims: Some(Value::clone(&verified.identity.claims)),
             source: format!("by a token of the issuer `{}`, verified", verified.identity.issuer),
             refused: None,
         },

@@ -64,7 +64,7 @@ async fn hand_over<C>(
         record.ended = Ended { reason: Reason::Error, received_bytes: 0, sent_bytes: 0, error };
         return;
     }
-    let claims = record.facts.identity.as_ref().map(|identity| Arc::new(identity.claims.clone()));
+    let claims = record.facts.identity.as_ref().map(|identity| identity.claims.clone());
     let hello = Hello {
         client: record.facts.client,
         claims,
