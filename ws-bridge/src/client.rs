@@ -3,7 +3,7 @@
 //!
 //! How it is connected is not known here: a connection or a stream of server-sent events takes what waits.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,6 +19,9 @@ use crate::websocket::text_frame;
 pub(crate) const RECOVERY_QUEUES: usize = 2;
 /// What a reply has around its publications, such as a position in very many partitions.
 const AROUND_BYTES: usize = 64 * 1024;
+/// Where events give way, they leave this share of the queue free: one look at all that waits then pays for many events, and
+/// a client that does not read costs hardly more than one that does.
+const FREED_SHARE: usize = 4;
 
 /// How a client is connected, and so in which form it gets an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -176,25 +179,33 @@ impl Client {
         }
         let mut dropped = 0;
         if queue.event_bytes + bytes.len() > self.queue_bytes_max {
-            let mut gone = match slow {
+            let free = bytes.len().max(self.queue_bytes_max / FREED_SHARE);
+            let Some(kept_max) = self.queue_bytes_max.checked_sub(free) else {
+                self.close_with(queue, Close::SLOW);
+                return Offered::TooSlow;
+            };
+            let gone = match slow {
                 Slow::Disconnect => Vec::new(),
-                Slow::DropOldest => queue.drop_oldest(event, bytes.len(), self.queue_bytes_max),
+                Slow::DropOldest => queue.drop_oldest(event, kept_max),
                 Slow::Conflate => queue.conflate(event),
             };
-            if queue.event_bytes + bytes.len() > self.queue_bytes_max {
+            if queue.event_bytes > kept_max {
                 self.close_with(queue, Close::SLOW);
                 return Offered::TooSlow;
             }
             dropped = gone.len() as u64;
             // There are no notices among server-sent events.
             if self.kind == Kind::WebSocket {
-                gone.sort_unstable();
-                gone.chunk_by(|one, next| one == next).for_each(|gone| queue.note_gone(gone));
+                queue.note_gone(gone);
             }
         }
+        let waited = !queue.items.is_empty();
         queue.push(bytes.clone(), About::Event(event.clone()));
         drop(queue);
-        self.waker.wake();
+        // Whoever has left something behind knows, and takes it when the client has read.
+        if !waited {
+            self.waker.wake();
+        }
         if dropped > 0 { Offered::Replaced(dropped) } else { Offered::Queued }
     }
 
@@ -289,13 +300,13 @@ impl Queue {
         self.items.push_back(Item { bytes, about });
     }
 
-    /// Drops the oldest events of the same family until there is room. The channel of each.
-    fn drop_oldest(&mut self, event: &Stored, room: usize, bytes_max: usize) -> Vec<Arc<str>> {
+    /// Drops the oldest events of the same family until no more than this waits. The channel of each.
+    fn drop_oldest(&mut self, event: &Stored, kept_max: usize) -> Vec<Arc<str>> {
         let family = event.family();
         let mut dropped = Vec::new();
         let mut bytes = self.event_bytes;
         self.items.retain(|item| {
-            let old = item.event().filter(|old| old.family() == family && bytes + room > bytes_max);
+            let old = item.event().filter(|old| bytes > kept_max && old.family() == family);
             let Some(old) = old else { return true };
             bytes -= item.bytes.len();
             dropped.push(old.event.channel.clone());
@@ -326,24 +337,25 @@ impl Queue {
         dropped
     }
 
-    /// Tells of events of one channel that are gone, in the notice that waits already or in a new one. Notices of their own
-    /// would fill the queue in the end, and nothing could make room for events again.
-    fn note_gone(&mut self, gone: &[Arc<str>]) {
-        let Some(channel) = gone.first() else { return };
-        let notice = |events| text_frame(&[reply::gap(channel, events).as_bytes()]);
+    /// Tells of events that are gone, in the notice of their channel that waits already or in a new one. Notices of their
+    /// own would fill the queue in the end, and nothing could make room for events again.
+    fn note_gone(&mut self, gone: Vec<Arc<str>>) {
+        let mut counts = BTreeMap::<Arc<str>, u64>::new();
+        gone.into_iter().for_each(|channel| *counts.entry(channel).or_default() += 1);
+        let notice = |channel: &str, events| text_frame(&[reply::gap(channel, events).as_bytes()]);
         for item in &mut self.items {
-            if let About::Gap(known, events) = &mut item.about
-                && known == channel
+            if let About::Gap(channel, events) = &mut item.about
+                && let Some(more) = counts.remove(channel)
             {
-                *events += gone.len() as u64;
+                *events += more;
                 self.event_bytes -= item.bytes.len();
-                item.bytes = notice(*events);
+                item.bytes = notice(channel, *events);
                 self.event_bytes += item.bytes.len();
-                return;
             }
         }
-        let events = gone.len() as u64;
-        self.push(notice(events), About::Gap(channel.clone(), events));
+        for (channel, events) in counts {
+            self.push(notice(&channel, events), About::Gap(channel, events));
+        }
     }
 }
 
@@ -354,6 +366,8 @@ fn name(id: u64) -> Box<str> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Wake, Waker};
+
     use serde_json::Value;
 
     use super::*;
@@ -423,13 +437,14 @@ mod tests {
                 Offered::Queued
             );
         }
-        assert_eq!(offer(&client, &event("a:1", None, 20), Slow::DropOldest), Offered::Replaced(1));
+        // 200 of 200 bytes of events wait; a quarter is to be free.
+        assert_eq!(offer(&client, &event("a:1", None, 20), Slow::DropOldest), Offered::Replaced(5));
         let (waiting, close) = taken(&client);
         assert_eq!(
             (waiting[0].as_str(), waiting[1].as_str(), waiting[2].as_str(), close),
-            ("0123456789reply", "0", "2", None)
+            ("0123456789reply", "0", "6", None)
         );
-        assert!(waiting[waiting.len() - 2].contains(r#""gap":{"channel":"a:1","events":1}"#), "{waiting:?}");
+        assert!(waiting[waiting.len() - 2].contains(r#""gap":{"channel":"a:1","events":5}"#), "{waiting:?}");
         assert_eq!(waiting.last().map(String::as_str), Some("20"));
     }
 
@@ -449,6 +464,42 @@ mod tests {
         }
         assert!(!client.is_behind(40) && client.is_behind(41));
         assert_eq!(offer(&client, &event("a", None, 4), Slow::Disconnect), Offered::TooSlow);
+    }
+
+    /// Looking for what may give way takes time, for every event of every client that does not read.
+    #[test]
+    fn room_is_made_for_many_events_at_a_time() {
+        for slow in [Slow::DropOldest, Slow::Conflate] {
+            let client = Client::new(1, Kind::Events, 4000);
+            let offers = (0..4000).map(|number| offer(&client, &event("a:1", Some("x"), number), slow));
+            let made = offers.filter(|offered| matches!(offered, Offered::Replaced(_))).count();
+            assert!((1..=40).contains(&made), "{slow:?}: {made}");
+        }
+    }
+
+    /// Who has left something in the queue comes back for it when the client has read; being woken for each further event
+    /// would cost as much as sending it.
+    #[test]
+    fn only_the_first_event_that_waits_wakes() {
+        let (client, woken) = (client(), Arc::new(Woken::default()));
+        client.waker.register(&Waker::from(woken.clone()));
+        offer(&client, &event("a", None, 0), Slow::Disconnect);
+        assert_eq!(woken.0.swap(0, Ordering::Relaxed), 1);
+        client.waker.register(&Waker::from(woken.clone()));
+        offer(&client, &event("a", None, 1), Slow::Disconnect);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0);
+        taken(&client);
+        offer(&client, &event("a", None, 2), Slow::Disconnect);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicU64);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Notices do not take the room of events, however many give way.
