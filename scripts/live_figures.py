@@ -106,20 +106,20 @@ class Platform:
         (folder / "secret.txt").write_text(SECRET)
         (folder / "routes.yaml").write_text(ROUTES.format(
             kafka=kafka, socket="socket: bridge.sock" if separate else "", threads="threads: 1," if pinned else "", **self.ports))
-        self.start()
+        self.bridge = self.edge = None
 
     def start(self):
         log = (self.folder / "log").open("a")
         options = {"core": self.core, "cwd": self.folder, "stdout": log, "stderr": log}
-        self.bridge = Process(TARGET / "sallyport-ws-bridge", "routes.yaml", **options) if self.separate else None
         if self.separate:
+            self.bridge = Process(TARGET / "sallyport-ws-bridge", "routes.yaml", **options)
             wait_for("the bridge", (self.folder / "bridge.sock").exists)
         self.edge = Process(TARGET / "sallyport", "run", "routes.yaml", **options)
         wait_for("the edge", self.ready)
 
     def ready(self):
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['admin']}/live", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports['admin']}/readyz", timeout=5) as answer:
                 return answer.status == 200
         except OSError:
             return False
@@ -133,8 +133,9 @@ class Platform:
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(rf"{name}[ {{]", line))
 
     def stop(self):
-        for process in self.processes().values():
+        for process in filter(None, (self.edge, self.bridge)):
             process.stop()
+        self.bridge = self.edge = None
         (self.folder / "bridge.sock").unlink(missing_ok=True)
 
 
@@ -162,11 +163,11 @@ class Clients:
         if status["open"] != before + count:
             sys.exit(f"{status['open'] - before} of {count} clients were opened: {status}")
 
-    def publish(self, topic, events, rate, expect, channels=1, **arguments):
+    def publish(self, topic, events, rate, expect, channels=1, owners=1, **arguments):
         before = self.do("status")
         first = self.numbers.get(topic, 0)
-        self.numbers[topic] = first + -(-events // channels)
-        after = self.do("publish", topic=topic, events=events, rate=rate, expect=expect, channels=channels, first=first, **arguments)
+        self.numbers[topic] = first + -(-events // max(channels, owners))
+        after = self.do("publish", topic=topic, events=events, rate=rate, expect=expect, channels=channels, owners=owners, first=first, **arguments)
         received = after["received"] - before["received"]
         if received != expect or after["out_of_order"]:
             sys.exit(f"{received} events came where {expect} were sent: {after}")
@@ -178,13 +179,13 @@ class Clients:
 
 @contextlib.contextmanager
 def platform_and_clients(folder, kafka, tls=False, **options):
-    platform = Platform(folder, kafka, **options)
-    clients = Clients(platform, tls)
-    try:
+    with contextlib.ExitStack() as cleanup:
+        platform = Platform(folder, kafka, **options)
+        cleanup.callback(platform.stop)
+        platform.start()
+        clients = Clients(platform, tls)
+        cleanup.callback(clients.stop)
         yield platform, clients
-    finally:
-        clients.stop()
-        platform.stop()
 
 
 def idle(folder, kafka, arguments):

@@ -77,7 +77,8 @@ impl Load {
             "open" => self.open(command).await,
             "publish" => self.publish(command).await,
             "tunnels" => {
-                self.tunnels = tunnel::open(&self.address, number(command, "count"), OPENING).await;
+                let opened = tunnel::open(&self.address, number(command, "count"), OPENING).await;
+                self.tunnels.extend(opened);
                 json!({ "open": self.tunnels.len() })
             }
             "echo" => json!({ "echoed": tunnel::all_echo(&mut self.tunnels, OPENING).await }),

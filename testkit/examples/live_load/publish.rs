@@ -19,7 +19,7 @@ impl Publisher {
     }
 
     /// Sends `events` to `topic`, `rate` a second, over `channels` in turn and for `owners` in turn, with `bytes` of
-    /// padding; `first` is the number of the first in each channel.
+    /// padding; `first` is the number of the first of each channel, or owner.
     pub async fn send(&self, command: &Value) {
         let (topic, padding) = (text(command, "topic"), "x".repeat(number(command, "bytes")));
         let (channels, owners) = (number(command, "channels").max(1), number(command, "owners").max(1));
@@ -30,7 +30,7 @@ impl Publisher {
             tokio::time::sleep_until(start + Duration::from_secs_f64(event as f64 / rate as f64)).await;
             let key = (event % channels).to_string();
             let value = json!({
-                "to": key, "owner": format!("u{}", event % owners), "n": first + event / channels, "sent": now_us(),
+                "to": key, "owner": format!("u{}", event % owners), "n": first + event / channels.max(owners), "sent": now_us(),
                 "padding": padding,
             })
             .to_string();
