@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(20);
 
 /// What clients have in common.
-pub struct Group {
+pub(crate) struct Group {
     address: Address,
     path: String,
     channel: String,
@@ -38,7 +38,13 @@ pub struct Group {
 }
 
 impl Group {
-    pub fn new(address: Address, command: &Value, secret: &[u8], tally: Rc<Tally>, opening: usize) -> Self {
+    pub(crate) fn new(
+        address: Address,
+        command: &Value,
+        secret: &[u8],
+        tally: Rc<Tally>,
+        opening: usize,
+    ) -> Self {
         Group {
             address,
             path: text(command, "path"),
@@ -67,7 +73,7 @@ struct Client {
 }
 
 /// A client's life.
-pub async fn live(group: Rc<Group>, n: usize) {
+pub(crate) async fn live(group: Rc<Group>, n: usize) {
     let token = group.draft.clone().claim("sub", format!("u{n}")).sign_with_secret("HS256", &group.secret);
     let of = n.checked_rem(group.channels).unwrap_or(n);
     let channel = group.channel.replace("{n}", &of.to_string());
@@ -113,7 +119,7 @@ impl Client {
         loop {
             while let Some((opcode, payload, taken)) = frames::first(&bytes) {
                 match opcode {
-                    1 => self.message(group, &mut stream, &payload.to_vec()).await?,
+                    1 => self.message(group, &mut stream, payload).await?,
                     8 => return Err(closed(payload)),
                     _ => {}
                 }
@@ -232,6 +238,6 @@ fn closed(payload: &[u8]) -> String {
 }
 
 /// Microseconds since 1970.
-pub fn now_us() -> u64 {
+pub(crate) fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_micros() as u64
 }

@@ -12,14 +12,14 @@ use tokio_rustls::TlsConnector;
 
 /// Where to connect, and how.
 #[derive(Clone)]
-pub struct Address {
+pub(crate) struct Address {
     to: SocketAddr,
     tls: Option<TlsConnector>,
 }
 
 impl Address {
     /// With `ca`, the file of a certificate, over TLS.
-    pub fn new(to: &str, ca: Option<&str>) -> Self {
+    pub(crate) fn new(to: &str, ca: Option<&str>) -> Self {
         let tls = ca.map(|file| {
             let mut roots = rustls::RootCertStore::empty();
             roots.add(CertificateDer::from_pem_file(file).expect("a certificate")).expect("a certificate");
@@ -32,7 +32,7 @@ impl Address {
     }
 
     /// A WebSocket to `path`; `receive_bytes` bounds what the system keeps for it. What came behind the head, too.
-    pub async fn websocket(
+    pub(crate) async fn websocket(
         &self,
         path: &str,
         receive_bytes: Option<u32>,

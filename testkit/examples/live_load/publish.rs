@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use crate::client::now_us;
 use crate::{number, text};
 
-pub struct Publisher(ThreadedProducer<DefaultProducerContext>);
+pub(crate) struct Publisher(ThreadedProducer<DefaultProducerContext>);
 
 impl Publisher {
-    pub fn new(brokers: &str) -> Self {
+    pub(crate) fn new(brokers: &str) -> Self {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers).set("linger.ms", "0");
         Publisher(config.create().expect("a producer"))
@@ -20,7 +20,7 @@ impl Publisher {
 
     /// Sends `events` to `topic`, `rate` a second, over `channels` in turn and for `owners` in turn, with `bytes` of
     /// padding; `first` is the number of the first of each channel, or owner.
-    pub async fn send(&self, command: &Value) {
+    pub(crate) async fn send(&self, command: &Value) {
         let (topic, padding) = (text(command, "topic"), "x".repeat(number(command, "bytes")));
         let (channels, owners) = (number(command, "channels").max(1), number(command, "owners").max(1));
         let (events, rate, first) =

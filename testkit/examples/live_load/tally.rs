@@ -7,37 +7,37 @@ use tokio::sync::Notify;
 
 /// Of all clients together.
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Clients that are subscribed now.
-    pub open: Cell<usize>,
+    pub(crate) open: Cell<usize>,
     /// Connections that failed or were ended by the server.
-    pub failed: Cell<u64>,
+    pub(crate) failed: Cell<u64>,
     /// The last reason why one did.
-    pub reason: RefCell<String>,
+    pub(crate) reason: RefCell<String>,
     /// Events, those of recoveries included.
-    pub received: Cell<u64>,
+    pub(crate) received: Cell<u64>,
     /// Events that were not the next of their channel: lost or doubled ones.
-    pub out_of_order: Cell<u64>,
+    pub(crate) out_of_order: Cell<u64>,
     /// Answers to a subscription with a position: `recovered`, and not.
-    pub recovered: Cell<u64>,
-    pub not_recovered: Cell<u64>,
+    pub(crate) recovered: Cell<u64>,
+    pub(crate) not_recovered: Cell<u64>,
     /// From sending to reading, in microseconds.
-    pub ages: RefCell<Vec<u32>>,
+    pub(crate) ages: RefCell<Vec<u32>>,
     changed: Notify,
 }
 
 impl Tally {
-    pub fn add(&self, field: &Cell<u64>) {
+    pub(crate) fn add(&self, field: &Cell<u64>) {
         field.set(field.get() + 1);
         self.changed.notify_waiters();
     }
 
-    pub fn opened(&self, by: isize) {
+    pub(crate) fn opened(&self, by: isize) {
         self.open.set(self.open.get().saturating_add_signed(by));
         self.changed.notify_waiters();
     }
 
-    pub async fn until(&self, reached: impl Fn(&Tally) -> bool) {
+    pub(crate) async fn until(&self, reached: impl Fn(&Tally) -> bool) {
         loop {
             let changed = self.changed.notified();
             if reached(self) {
@@ -47,7 +47,7 @@ impl Tally {
         }
     }
 
-    pub fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let mut ages = self.ages.borrow().clone();
         ages.sort_unstable();
         let share = |of: f64| ages.get(((ages.len() as f64 * of) as usize).min(ages.len().saturating_sub(1)));

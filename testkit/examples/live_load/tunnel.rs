@@ -14,10 +14,10 @@ use crate::connect::Address;
 const MESSAGE: &[u8] = b"{\"n\":1}";
 
 /// A tunnel that is open.
-pub type Tunnel = Box<dyn Stream>;
+pub(crate) type Tunnel = Box<dyn Stream>;
 
 /// The origin. It sends back the bytes of frames as they are: what it is there for is to hold the tunnel open.
-pub async fn echo(port: u16) {
+pub(crate) async fn echo(port: u16) {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("a free port");
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
@@ -43,7 +43,7 @@ async fn echo_one(mut stream: TcpStream) -> std::io::Result<()> {
 }
 
 /// As many as could be opened of `count`.
-pub async fn open(address: &Address, count: usize, at_a_time: usize) -> Vec<Tunnel> {
+pub(crate) async fn open(address: &Address, count: usize, at_a_time: usize) -> Vec<Tunnel> {
     let opening = Rc::new(Semaphore::new(at_a_time));
     let mut tasks = Vec::new();
     for _ in 0..count {
@@ -64,7 +64,7 @@ pub async fn open(address: &Address, count: usize, at_a_time: usize) -> Vec<Tunn
 }
 
 /// Sends a message through each and waits until it is back; how many did it. Others are dropped.
-pub async fn all_echo(tunnels: &mut Vec<Tunnel>, at_a_time: usize) -> usize {
+pub(crate) async fn all_echo(tunnels: &mut Vec<Tunnel>, at_a_time: usize) -> usize {
     let opening = Rc::new(Semaphore::new(at_a_time));
     let mut tasks = JoinSet::new();
     for tunnel in tunnels.drain(..) {
