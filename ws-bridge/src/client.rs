@@ -209,7 +209,9 @@ impl Client {
         if dropped > 0 { Offered::Replaced(dropped) } else { Offered::Queued }
     }
 
-    /// Closes the client. What waits for it is still sent, unless it is closed because it does not read.
+    /// Closes the client. What waits for it is still sent, unless it is closed because it does not read, or it is a stream of
+    /// server-sent events: that notices its end only when it is read, and events have come for it long after its token
+    /// expired. Who comes back says where it was.
     pub(crate) fn close(&self, why: Close) {
         self.close_with(self.queue(), why);
     }
@@ -217,7 +219,7 @@ impl Client {
     fn close_with(&self, mut queue: MutexGuard<'_, Queue>, why: Close) {
         if queue.close.is_none() {
             queue.close = Some(why);
-            if why == Close::SLOW {
+            if why == Close::SLOW || self.kind == Kind::Events {
                 queue.items = VecDeque::new();
                 (queue.event_bytes, queue.reply_bytes) = (0, 0);
             }
@@ -556,5 +558,13 @@ mod tests {
         client.close(Close::SHUTDOWN);
         client.close(Close::STALE);
         assert_eq!(taken(&client), (vec!["0".to_owned()], Some(Close::SHUTDOWN)));
+    }
+
+    #[test]
+    fn a_stream_of_events_gets_nothing_more_once_it_is_closed() {
+        let client = Client::new(1, Kind::Events, 40);
+        offer(&client, &event("a", None, 0), Slow::Disconnect);
+        client.close(Close::EXPIRED);
+        assert_eq!(taken(&client), (vec![], Some(Close::EXPIRED)));
     }
 }

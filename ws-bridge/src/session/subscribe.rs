@@ -238,7 +238,9 @@ impl Session {
                 let channel = wish.channel.clone();
                 let (expires_at, server_side) = (wish.expires_at, wish.server_side);
                 // Most have one, and a list of its own accord has room for four.
-                self.subscriptions.reserve_exact(1);
+                if self.subscriptions.is_empty() {
+                    self.subscriptions.reserve_exact(1);
+                }
                 self.subscriptions.push(Held { subscription, expires_at, server_side });
                 self.set_timer();
                 Begun::Done(channel, result)
