@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use http::header::HOST;
+use http::header::{HOST, HeaderValue};
 use pingora_http::RequestHeader;
 use sallyport_filters::{Chain, Exchange, Facts, Outcome};
 
@@ -43,11 +43,7 @@ impl Record {
         let begun = ctx.begun.take()?;
         let (chain, metrics) = begun.route().map(|route| (route.chain.clone(), route.metrics.clone()))?;
         let (conn, facts, trace, in_flight) = begun.into_parts();
-        let mut short = RequestHeader::build_no_case(head.method.clone(), head.raw_path(), Some(1)).ok()?;
-        if let Some(host) = head.headers.get(HOST) {
-            // A value that was a header's is one.
-            let _ = short.insert_header(HOST, host);
-        }
+        let short = short(head)?;
         metrics.opened(facts.started.elapsed());
         Some(Box::new(Record {
             state: state.clone(),
@@ -79,6 +75,17 @@ impl Record {
     }
 }
 
+/// A request without its fields, but for `Host`.
+fn short(head: &RequestHeader) -> Option<RequestHeader> {
+    let mut short = RequestHeader::build_no_case(head.method.clone(), head.raw_path(), Some(1)).ok()?;
+    // A copy: a clone would keep all that the request's head was read into, cookies and tokens included.
+    let host = head.headers.get(HOST).map(|host| HeaderValue::from_bytes(host.as_bytes()));
+    if let Some(Ok(host)) = host {
+        let _ = short.insert_header(HOST, host);
+    }
+    Some(short)
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let outcome = Outcome {
@@ -89,5 +96,21 @@ impl Drop for Record {
         self.metrics.tunnel_ended(&self.ended);
         self.open = None;
         end::tunnel(self, outcome.took);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_the_requests_head_is_kept_but_a_copy_of_its_host() {
+        let mut head = RequestHeader::build("GET", b"/live?page=1", None).unwrap();
+        head.insert_header(HOST, HeaderValue::from_static("api.example.com")).unwrap();
+        head.insert_header("Cookie", "session=secret").unwrap();
+        let short = short(&head).unwrap();
+        assert_eq!((short.headers.len(), short.raw_path()), (1, b"/live?page=1".as_slice()));
+        assert_eq!(short.headers[HOST], "api.example.com");
+        assert_ne!(short.headers[HOST].as_bytes().as_ptr(), head.headers[HOST].as_bytes().as_ptr());
     }
 }
