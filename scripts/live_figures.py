@@ -188,36 +188,42 @@ def platform_and_clients(folder, kafka, tls=False, **options):
         yield platform, clients
 
 
+def memory(platform, count, open_more):
+    """What a connection adds to the resident size of the edge, with and without what the first ones make for all."""
+    time.sleep(2)
+    empty = platform.edge.resident_kb()
+    first = count // 10
+    open_more(first)
+    time.sleep(2)
+    before = platform.edge.resident_kb()
+    open_more(count - first)
+    time.sleep(SETTLED_SECONDS)
+    after = platform.edge.resident_kb()
+    return f"{(after - before) / (count - first):.1f} KB ({(after - empty) / count:.1f} KB with what the first ones make for all)"
+
+
 def idle(folder, kafka, arguments):
     for tls in (False, True):
         with platform_and_clients(folder, kafka, tls) as (platform, clients):
-            # The first connections make what all share.
-            clients.open(100, "own:warm{n}")
-            time.sleep(2)
-            before = platform.edge.resident_kb()
-            clients.open(arguments.clients, "own:{n}")
-            time.sleep(SETTLED_SECONDS)
-            grown = platform.edge.resident_kb() - before
-            yield f"idle connection, {'TLS' if tls else 'plain'}, edge + bridge in one process", f"{grown / arguments.clients:.1f} KB"
+            opened = memory(platform, arguments.clients, lambda count: clients.open(count, f"own:{count}-{{n}}"))
+            yield f"idle connection, {'TLS' if tls else 'plain'}, edge + bridge in one process", opened
 
 
 def tunnels(folder, kafka, arguments):
+    count = arguments.tunnels
     for tls in (False, True):
         with platform_and_clients(folder, kafka, tls) as (platform, clients):
             echo = Process(TARGET / "examples/live_load", "echo", platform.ports["echo"])
             try:
-                # A tunnel takes two descriptors of the edge.
-                count = arguments.tunnels
-                time.sleep(2)
-                before = platform.edge.resident_kb()
-                opened = clients.do("tunnels", count=count)["open"]
-                first = clients.do("echo")["echoed"]
-                time.sleep(SETTLED_SECONDS)
-                grown = platform.edge.resident_kb() - before
-                second = clients.do("echo")["echoed"]
+                echoed = []
+
+                def open_more(more):
+                    clients.do("tunnels", count=more)
+                    echoed.append(clients.do("echo")["echoed"])
+
                 kind = "TLS" if tls else "plain"
-                yield f"idle tunnel, {kind}", f"{grown / count:.1f} KB"
-                yield f"tunnels asked for / opened / echoed / echoed once more, {kind}", f"{count} / {opened} / {first} / {second}"
+                yield f"idle tunnel, {kind}", memory(platform, count, open_more)
+                yield f"tunnels asked for, echoed, echoed once more, {kind}", f"{count}, {echoed[-1]}, {clients.do('echo')['echoed']}"
             finally:
                 echo.stop()
 
