@@ -28,7 +28,7 @@ pub(crate) use classes::{ClassKey, Member, sees};
 pub(crate) use family::{Family, id};
 pub(crate) use recover::{CaughtUp, Since};
 pub(crate) use ring::Stored;
-pub(crate) use subscribe::{CatchUpNeeded, Refusal, Request, Subscription, Welcome};
+pub(crate) use subscribe::{CatchUpNeeded, Most, Refusal, Request, Subscription, Welcome};
 
 use log::Log;
 use progress::{Progress, TopicProgress, topic_key};

@@ -36,6 +36,13 @@ pub(crate) struct Request<'a> {
     pub(crate) may_catch_up: bool,
 }
 
+/// How much of the past is told at a time.
+pub(crate) struct Most {
+    pub(crate) events: usize,
+    /// Of publications.
+    pub(crate) bytes: usize,
+}
+
 /// A subscription: what ends it.
 #[derive(Debug, Clone)]
 pub(crate) struct Subscription {
@@ -187,15 +194,15 @@ impl Hub {
         }
     }
 
-    /// What was sent on a channel and this subject may see, from the ring. `None`: the position asked about is not of
-    /// this stream, or the ring does not reach back to it.
+    /// What was sent on a channel and this subject may see, from the ring, as much as `most` allows. `None`: the position
+    /// asked about is not of this stream, or the ring does not reach back to it.
     pub(crate) fn history(
         &self,
         name: &str,
         key: &ClassKey,
         claims: &Value,
         since: Option<&Since>,
-        limit: usize,
+        mut most: Most,
         reverse: bool,
     ) -> Option<History> {
         let state = self.state();
@@ -217,7 +224,11 @@ impl Hub {
             );
         }
         let wildcard = name.ends_with('*');
-        let publications = events.into_iter().filter(visible).take(limit);
+        let publications = events.into_iter().filter(visible).take(most.events).take_while(|event| {
+            let left = most.bytes.checked_sub(event.publication_bytes(wildcard));
+            most.bytes = left.unwrap_or(0);
+            left.is_some()
+        });
         Some(History {
             publications: publications.map(|event| event.publication(wildcard)).collect(),
             epoch: state.progress.epoch(&family.topics, None),

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Session;
-use crate::hub::{ClassKey, Family, Since};
+use crate::hub::{ClassKey, Family, Most, Since};
 use crate::protocol::command::History;
 use crate::protocol::{Close, ErrorCode};
 
@@ -25,7 +25,9 @@ impl Session {
             .as_ref()
             .map(|since| Since { epoch: since.epoch.to_string(), offset: since.offset });
         let key = ClassKey { claims, filter: None };
-        match self.shared.hub.history(&command.channel, &key, &read, since.as_ref(), limit, command.reverse) {
+        // As much as may wait for a client that reads.
+        let most = Most { events: limit, bytes: self.shared.plan.settings.limits.queue_bytes.0 as usize };
+        match self.shared.hub.history(&command.channel, &key, &read, since.as_ref(), most, command.reverse) {
             Some(history) => self.reply(id, "history", &history),
             None => self.fail(id, "history", ErrorCode::UNRECOVERABLE_POSITION),
         }

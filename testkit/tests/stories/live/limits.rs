@@ -5,7 +5,7 @@ use sallyport_testkit::websocket::{client_frame, server_frame};
 use sallyport_testkit::{LiveClient, LiveEdge, Mode, Upgrade};
 use serde_json::json;
 
-use super::{ended, section};
+use super::{ended, number, section};
 
 stories!(
     messages_have_a_size,
@@ -15,6 +15,7 @@ stories!(
     addresses_have_so_many_connections,
     the_bridge_has_so_many_connections,
     broken_frames_end_a_connection,
+    a_history_is_as_large_as_a_queue,
 );
 
 async fn limited(mode: Mode, limits: &str) -> LiveEdge {
@@ -133,4 +134,27 @@ async fn broken_frames_end_a_connection(mode: Mode) {
         let mut client = live.open_with(&Upgrade::to("/live").behind(bytes)).await;
         assert_eq!(client.rest().await, (vec![], ended(code, reason)), "{what}");
     }
+}
+
+/// What does not fit is there for another question.
+async fn a_history_is_as_large_as_a_queue(mode: Mode) {
+    const EVENTS: u64 = 20;
+    let settings = section("  limits: { queue_bytes: 64KiB }", "replay: { bytes: 1MiB }");
+    let live = LiveEdge::start(mode, &["notes"], &settings).await;
+    let mut client = live.client("ada").await;
+    client.join("note:a").await;
+    for n in 1..=EVENTS {
+        live.produce("notes", "k", &json!({ "to": "a", "n": n, "fill": "x".repeat(20 * 1024) })).await;
+        client.publication().await;
+    }
+    let (mut seen, mut since) = (Vec::new(), json!(null));
+    while seen.len() < EVENTS as usize {
+        let asked = json!({ "channel": "note:a", "limit": 1000, "since": since });
+        let history = client.succeed("history", asked).await;
+        let events = history["publications"].as_array().unwrap();
+        assert_eq!(events.len(), 3.min(EVENTS as usize - seen.len()), "{} seen", seen.len());
+        seen.extend(events.iter().map(number));
+        since = json!({ "epoch": history["epoch"], "offset": events.last().unwrap()["offset"] });
+    }
+    assert!(seen.into_iter().eq(1..=EVENTS));
 }
