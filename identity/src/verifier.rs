@@ -189,6 +189,13 @@ impl<E> Verifier<E> {
         }
     }
 
+    /// Whether these claims, which somebody else has verified, are on the revocation list of their issuer (`iss`). Claims of
+    /// no issuer of this verifier are on none.
+    pub fn revoked(&self, claims: &serde_json::Value) -> bool {
+        let iss = claims.get("iss").and_then(serde_json::Value::as_str);
+        self.issuers.iter().any(|issuer| Some(issuer.iss()) == iss && issuer.revoked(claims))
+    }
+
     fn recall(
         &self,
         token: &[u8],

@@ -134,6 +134,7 @@ impl Session {
             return Err(("".into(), ErrorCode::LIMIT_EXCEEDED));
         }
         self.stage = Stage::Connected;
+        self.times.check_at = self.shared.timers.now() + self.check_interval();
         self.take_expiry();
         self.set_timer();
         if channels.is_empty() {

@@ -158,13 +158,15 @@ impl Session {
         }
     }
 
-    /// Whether the identity was taken back since. The edge's word is for the time of the upgrade.
+    /// Whether the identity was taken back since. For whom the edge has identified that is known if the bridge believes the
+    /// same issuer.
     pub(super) fn revoked(&self) -> bool {
         match (&self.who, &self.shared.plan.verifier) {
             (Who::Token(verified), Some(verifier)) => {
                 let good = verifier.still_good(verified, Moment::now());
                 good.is_err_and(|refusal| refusal != Refusal::Expired)
             }
+            (Who::Edge(claims), Some(verifier)) => verifier.revoked(claims),
             _ => false,
         }
     }

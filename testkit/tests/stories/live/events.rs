@@ -3,9 +3,15 @@
 use sallyport_testkit::{Client, LiveEdge, Mode};
 use serde_json::Value;
 
+use super::identity::revoke;
 use super::{note, number, section};
 
-stories!(a_stream_goes_on_where_it_was, streams_are_refused_as_requests_are, a_stop_ends_streams);
+stories!(
+    a_stream_goes_on_where_it_was,
+    streams_are_refused_as_requests_are,
+    a_stop_ends_streams,
+    a_revoked_token_ends_its_stream,
+);
 
 /// A stream, read block by block.
 struct Stream {
@@ -25,9 +31,12 @@ struct Block {
 
 impl Stream {
     async fn open(live: &LiveEdge, query: &str, last: Option<&str>) -> Stream {
+        Self::with_token(live, query, last, &live.token("ada")).await
+    }
+
+    async fn with_token(live: &LiveEdge, query: &str, last: Option<&str>, token: &str) -> Stream {
         let mut client = live.edge.client().await;
         let last = last.map(|id| format!("Last-Event-ID: {id}\r\n")).unwrap_or_default();
-        let token = live.token("ada");
         client
             .send(format!(
                 "GET /guarded?{query} HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\
@@ -163,4 +172,15 @@ async fn a_stop_ends_streams(mode: Mode) {
     let stop = tokio::spawn(live.stop_bridge());
     assert!(stream.next().await.is_none());
     stop.await.unwrap();
+}
+
+async fn a_revoked_token_ends_its_stream(mode: Mode) {
+    let live = LiveEdge::start(mode, &["notes"], &section("  connection: { ping: 1s }", "")).await;
+    ready(&live).await;
+    let token = live.tokens.token().claim("jti", "t1").sign();
+    let mut stream = Stream::with_token(&live, "channel=note:a", None, &token).await;
+    stream.named("subscribed").await;
+    stream.named("ready").await;
+    revoke(&live).await;
+    assert!(stream.next().await.is_none());
 }

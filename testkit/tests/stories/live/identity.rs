@@ -16,6 +16,7 @@ stories!(
     the_first_message_is_connect,
     a_revoked_token_ends_its_connection,
     a_revoked_token_ends_a_busy_connection,
+    a_revoked_token_in_a_header_ends_its_connection,
 );
 
 async fn is_ada(client: &mut LiveClient) {
@@ -108,7 +109,8 @@ async fn revocable(mode: Mode) -> (LiveEdge, LiveClient) {
     (live, client)
 }
 
-async fn revoke(live: &LiveEdge) {
+/// Revokes the token `t1`.
+pub(super) async fn revoke(live: &LiveEdge) {
     live.edge.write("revoked.json", r#"{"jti": ["t1"]}"#);
     live.reload_files().await.unwrap();
 }
@@ -137,4 +139,17 @@ async fn a_revoked_token_ends_a_busy_connection(mode: Mode) {
         () = busy => None,
     };
     assert_eq!(closed, ended(3500, "invalid token"));
+}
+
+/// The edge verifies it at the handshake; the bridge knows the same issuer.
+async fn a_revoked_token_in_a_header_ends_its_connection(mode: Mode) {
+    let live = LiveEdge::start(mode, &["notes"], &section("  connection: { ping: 1s }", "")).await;
+    let bearer = |token: String| Upgrade::to("/guarded").header("Authorization", &format!("Bearer {token}"));
+    let mut client = live.open_with(&bearer(live.tokens.token().claim("jti", "t1").sign())).await;
+    let mut other = live.open_with(&bearer(live.token("ada"))).await;
+    client.connect("").await;
+    other.connect("").await;
+    revoke(&live).await;
+    assert_eq!(client.rest().await, (vec![], ended(3500, "invalid token")));
+    other.join("note:a").await;
 }
