@@ -71,15 +71,7 @@ impl Certificates {
         protocols: &[&str],
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Arc<rustls::ClientConfig> {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.authority.der().clone()).expect("the authority's own certificate");
-        let mut config = rustls::ClientConfig::builder_with_provider(provider())
-            .with_protocol_versions(versions)
-            .expect("versions that the provider knows")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = wire_names(protocols);
-        Arc::new(config)
+        trusting_of(self.authority.der().clone(), protocols, versions)
     }
 
     /// What an origin needs that serves these names and speaks these protocols.
@@ -107,6 +99,31 @@ impl Certificates {
         std::fs::write(key, pair.serialize_pem()).expect("a file in the temporary folder");
         std::fs::write(cert, signed.pem()).expect("a file in the temporary folder");
     }
+}
+
+/// What a client needs that trusts the authority in this PEM file only. It offers no protocols.
+///
+/// # Panics
+/// When there is no certificate in it.
+pub fn trusting(authority: &Path) -> Arc<rustls::ClientConfig> {
+    let authority = CertificateDer::from_pem_file(authority).expect("the file of a certificate");
+    trusting_of(authority, &[], rustls::DEFAULT_VERSIONS)
+}
+
+fn trusting_of(
+    authority: CertificateDer<'static>,
+    protocols: &[&str],
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> Arc<rustls::ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).expect("the certificate of an authority");
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions)
+        .expect("versions that the provider knows")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = wire_names(protocols);
+    Arc::new(config)
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

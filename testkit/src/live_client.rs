@@ -146,7 +146,11 @@ impl LiveClient {
     }
 }
 
-fn close(payload: &[u8]) -> (u16, String) {
+/// Code and reason of a Close frame; 1005 where it has none (RFC 6455, section 7.1.5).
+///
+/// # Panics
+/// When the reason is not UTF-8.
+pub fn close(payload: &[u8]) -> (u16, String) {
     match payload {
         [high, low, reason @ ..] => {
             (u16::from_be_bytes([*high, *low]), String::from_utf8(reason.to_vec()).expect("UTF-8"))
@@ -155,31 +159,35 @@ fn close(payload: &[u8]) -> (u16, String) {
     }
 }
 
-/// A server's frames: opcode and payload of each.
+/// Opcode and payload of the first of a server's frames in `bytes`, and how long it is in all; `None` while it is not whole
+/// (RFC 6455, section 5.2).
 ///
 /// # Panics
-/// When one is masked, or not whole.
-fn server_frames(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
-    let mut frames = Vec::new();
-    while let [first, second, rest @ ..] = bytes {
-        assert_eq!(second & 0x80, 0, "RFC 6455, section 5.1: a server does not mask");
-        let (length, rest) = match second {
-            126 => (usize::from(u16::from_be_bytes([rest[0], rest[1]])), &rest[2..]),
-            127 => {
-                let length = u64::from_be_bytes(*rest.first_chunk().expect("a length"));
-                (usize::try_from(length).expect("a length"), &rest[8..])
-            }
-            length => (usize::from(*length), rest),
-        };
-        frames.push((first & 0x0f, rest[..length].to_vec()));
-        bytes = &rest[length..];
-    }
-    assert!(bytes.is_empty(), "half a frame");
-    frames
+/// When it is masked.
+pub fn first_frame(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    let (first, second) = (*bytes.first()?, *bytes.get(1)?);
+    assert_eq!(second & 0x80, 0, "RFC 6455, section 5.1: a server does not mask");
+    let (length, head) = match second {
+        126 => (u64::from(u16::from_be_bytes(*bytes.get(2..)?.first_chunk()?)), 4),
+        127 => (u64::from_be_bytes(*bytes.get(2..)?.first_chunk()?), 10),
+        length => (u64::from(length), 2),
+    };
+    let end = usize::try_from(length).ok()?.checked_add(head)?;
+    Some((first & 0x0f, bytes.get(head..end)?, end))
 }
 
 /// The Closes among a server's frames: code and reason of each.
-pub fn closes(bytes: &[u8]) -> Vec<(u16, String)> {
-    let frames = server_frames(bytes).into_iter();
-    frames.filter(|(opcode, _)| *opcode == 8).map(|(_, payload)| close(&payload)).collect()
+///
+/// # Panics
+/// When a frame is masked, or not whole.
+pub fn closes(mut bytes: &[u8]) -> Vec<(u16, String)> {
+    let mut closes = Vec::new();
+    while let Some((opcode, payload, end)) = first_frame(bytes) {
+        if opcode == 8 {
+            closes.push(close(payload));
+        }
+        bytes = &bytes[end..];
+    }
+    assert!(bytes.is_empty(), "half a frame");
+    closes
 }

@@ -5,9 +5,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
+use rustls::ClientConfig;
+use sallyport_testkit::certificates::trusting;
 use sallyport_testkit::wait::until;
 use sallyport_testkit::websocket::{Upgrade, WebSocketClient};
 use sallyport_testkit::{Client, Response};
@@ -18,14 +17,6 @@ use crate::run::Process;
 use crate::sallyport;
 
 const UPLOAD_BYTES: usize = 20_000_000;
-
-fn trusting(ca: &Path) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap();
-    Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
-}
 
 #[tokio::test]
 async fn everything_that_the_guide_promises() {

@@ -2,10 +2,12 @@
 //! official SDK does.
 
 use std::convert::Infallible;
+use std::io;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sallyport_testkit::Tokens;
+use sallyport_testkit::live_client::{close, first_frame};
 use sallyport_testkit::tokens::TokenDraft;
 use sallyport_testkit::websocket::client_frame;
 use sallyport_testkit::wire::Stream;
@@ -15,7 +17,7 @@ use tokio::sync::Semaphore;
 
 use crate::connect::Address;
 use crate::tally::Tally;
-use crate::{frames, number, text};
+use crate::{number, text};
 
 /// What the system keeps for a client that does not read.
 const STALLED_RECEIVE_BYTES: u32 = 4096;
@@ -26,7 +28,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(20);
 /// What clients have in common.
 pub(crate) struct Group {
     address: Address,
-    path: String,
     channel: String,
     channels: usize,
     stalled: bool,
@@ -47,7 +48,6 @@ impl Group {
     ) -> Self {
         Group {
             address,
-            path: text(command, "path"),
             channel: text(command, "channel"),
             channels: number(command, "channels"),
             stalled: command["stalled"] == true,
@@ -61,8 +61,8 @@ impl Group {
 }
 
 /// What a client brings along when it comes back.
+#[derive(Default)]
 struct Client {
-    n: usize,
     token: String,
     channel: String,
     epoch: Value,
@@ -77,26 +77,18 @@ pub(crate) async fn live(group: Rc<Group>, n: usize) {
     let token = group.draft.clone().claim("sub", format!("u{n}")).sign_with_secret("HS256", &group.secret);
     let of = n.checked_rem(group.channels).unwrap_or(n);
     let channel = group.channel.replace("{n}", &of.to_string());
-    let mut client = Client {
-        n,
-        token,
-        channel,
-        epoch: Value::Null,
-        offset: Value::Null,
-        newest: None,
-        subscribed: false,
-    };
+    let mut client = Client { token, channel, ..Client::default() };
     for attempt in 0.. {
         let Err(reason) = client.session(&group).await;
         if std::mem::take(&mut client.subscribed) {
             group.tally.opened(-1);
         }
-        *group.tally.reason.borrow_mut() = reason;
+        *group.tally.reason.borrow_mut() = reason.to_string();
         group.tally.add(&group.tally.failed);
         if !group.returns {
             return;
         }
-        tokio::time::sleep(pause(client.n, attempt)).await;
+        tokio::time::sleep(pause(n, attempt)).await;
     }
 }
 
@@ -110,17 +102,20 @@ fn pause(n: usize, attempt: u32) -> Duration {
 
 impl Client {
     /// From the handshake to the end, and why it ended.
-    async fn session(&mut self, group: &Group) -> Result<Infallible, String> {
+    async fn session(&mut self, group: &Group) -> io::Result<Infallible> {
         let mut opening = group.opening.acquire().await.ok();
         let receive_bytes = group.stalled.then_some(STALLED_RECEIVE_BYTES);
-        let (mut stream, mut bytes) = group.address.websocket(&group.path, receive_bytes).await?;
+        let (mut stream, mut bytes) = group.address.websocket("/live", receive_bytes).await?;
         let connect = json!({ "id": 1, "connect": { "token": self.token } });
         send(&mut stream, &format!("{connect}\n{}", self.subscribe())).await?;
         loop {
-            while let Some((opcode, payload, taken)) = frames::first(&bytes) {
+            while let Some((opcode, payload, taken)) = first_frame(&bytes) {
                 match opcode {
                     1 => self.message(group, &mut stream, payload).await?,
-                    8 => return Err(closed(payload)),
+                    8 => {
+                        let (code, reason) = close(payload);
+                        return Err(io::Error::other(format!("{code} {reason}")));
+                    }
                     _ => {}
                 }
                 bytes.drain(..taken);
@@ -131,10 +126,8 @@ impl Client {
                     std::future::pending::<()>().await;
                 }
             }
-            match stream.read_buf(&mut bytes).await {
-                Ok(0) => return Err("closed without a Close".to_owned()),
-                Ok(_) => {}
-                Err(error) => return Err(error.to_string()),
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(io::Error::other("closed without a Close"));
             }
         }
     }
@@ -154,7 +147,7 @@ impl Client {
         group: &Group,
         stream: &mut Box<dyn Stream>,
         message: &[u8],
-    ) -> Result<(), String> {
+    ) -> io::Result<()> {
         for line in message.split(|byte| *byte == b'\n') {
             if line == b"{}" {
                 send(stream, "{}").await?;
@@ -171,18 +164,13 @@ impl Client {
         Ok(())
     }
 
-    async fn reply(
-        &mut self,
-        group: &Group,
-        stream: &mut Box<dyn Stream>,
-        reply: &Value,
-    ) -> Result<(), String> {
+    async fn reply(&mut self, group: &Group, stream: &mut Box<dyn Stream>, reply: &Value) -> io::Result<()> {
         if reply["error"]["code"] == 100 && reply["id"] == 2 {
             tokio::time::sleep(PAUSE).await;
             return send(stream, &self.subscribe().to_string()).await;
         }
         if reply.get("error").is_some() {
-            return Err(reply.to_string());
+            return Err(io::Error::other(reply.to_string()));
         }
         if let Some(subscribed) = reply.get("subscribe") {
             if !self.epoch.is_null() {
@@ -213,9 +201,9 @@ impl Client {
     }
 
     fn event(&mut self, tally: &Tally, line: &[u8]) {
-        let age = frames::number_behind(line, b"\"sent\":").map(|sent| now_us().saturating_sub(sent));
+        let age = number_behind(line, b"\"sent\":").map(|sent| now_us().saturating_sub(sent));
         tally.ages.borrow_mut().extend(age.map(|age| age as u32));
-        let n = frames::number_behind(line, b"\"n\":");
+        let n = number_behind(line, b"\"n\":");
         if let (Some(newest), Some(n)) = (self.newest, n)
             && !self.channel.ends_with('*')
             && n != newest + 1
@@ -227,14 +215,16 @@ impl Client {
     }
 }
 
-async fn send(stream: &mut Box<dyn Stream>, message: &str) -> Result<(), String> {
-    stream.write_all(&client_frame(message.as_bytes())).await.map_err(|error| error.to_string())?;
-    stream.flush().await.map_err(|error| error.to_string())
+async fn send(stream: &mut Box<dyn Stream>, message: &str) -> io::Result<()> {
+    stream.write_all(&client_frame(message.as_bytes())).await?;
+    stream.flush().await
 }
 
-fn closed(payload: &[u8]) -> String {
-    let code = payload.first_chunk().map_or(1005, |code| u16::from_be_bytes(*code));
-    format!("{code} {}", String::from_utf8_lossy(payload.get(2..).unwrap_or_default()))
+/// The number behind `name` in a text of JSON; nothing is parsed, so that the client can keep up with the server.
+fn number_behind(text: &[u8], name: &[u8]) -> Option<u64> {
+    let at = text.windows(name.len()).position(|window| window == name)? + name.len();
+    let digits = text[at..].iter().take_while(|byte| byte.is_ascii_digit());
+    Some(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
 
 /// Microseconds since 1970.

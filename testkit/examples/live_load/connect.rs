@@ -1,12 +1,14 @@
 //! A connection behind its handshake.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::path::Path;
 
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::pki_types::ServerName;
+use sallyport_testkit::certificates::trusting;
 use sallyport_testkit::websocket::Upgrade;
 use sallyport_testkit::wire::Stream;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
@@ -20,14 +22,7 @@ pub(crate) struct Address {
 impl Address {
     /// With `ca`, the file of a certificate, over TLS.
     pub(crate) fn new(to: &str, ca: Option<&str>) -> Self {
-        let tls = ca.map(|file| {
-            let mut roots = rustls::RootCertStore::empty();
-            roots.add(CertificateDer::from_pem_file(file).expect("a certificate")).expect("a certificate");
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config =
-                rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-            TlsConnector::from(Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth()))
-        });
+        let tls = ca.map(|file| TlsConnector::from(trusting(Path::new(file))));
         Address { to: to.parse().expect("--to HOST:PORT"), tls }
     }
 
@@ -36,37 +31,41 @@ impl Address {
         &self,
         path: &str,
         receive_bytes: Option<u32>,
-    ) -> Result<(Box<dyn Stream>, Vec<u8>), String> {
-        let socket = TcpSocket::new_v4().map_err(|error| error.to_string())?;
+    ) -> io::Result<(Box<dyn Stream>, Vec<u8>)> {
+        let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = receive_bytes {
-            socket.set_recv_buffer_size(bytes).expect("a small buffer");
+            socket.set_recv_buffer_size(bytes)?;
         }
-        let stream = socket.connect(self.to).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let stream = socket.connect(self.to).await?;
+        stream.set_nodelay(true)?;
         let mut stream: Box<dyn Stream> = match &self.tls {
             None => Box::new(stream),
             Some(tls) => {
                 let name = ServerName::try_from("localhost").expect("a name");
-                Box::new(tls.connect(name, stream).await.map_err(|error| error.to_string())?)
+                Box::new(tls.connect(name, stream).await?)
             }
         };
-        stream.write_all(&Upgrade::to(path).bytes()).await.map_err(|error| error.to_string())?;
-        stream.flush().await.map_err(|error| error.to_string())?;
-        let mut head = Vec::with_capacity(1024);
-        loop {
-            if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
-                if !head.starts_with(b"HTTP/1.1 101 ") {
-                    return Err(String::from_utf8_lossy(&head[..end])
-                        .lines()
-                        .next()
-                        .unwrap_or_default()
-                        .to_owned());
-                }
-                return Ok((stream, head.split_off(end + 4)));
-            }
-            if stream.read_buf(&mut head).await.map_err(|error| error.to_string())? == 0 {
-                return Err("closed in the handshake".to_owned());
-            }
+        stream.write_all(&Upgrade::to(path).bytes()).await?;
+        stream.flush().await?;
+        let (head, behind) = head(&mut stream).await?;
+        if !head.starts_with(b"HTTP/1.1 101 ") {
+            let head = String::from_utf8_lossy(&head);
+            return Err(io::Error::other(head.lines().next().unwrap_or_default().to_owned()));
+        }
+        Ok((stream, behind))
+    }
+}
+
+/// The head of a message, and what came behind it.
+pub(crate) async fn head(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(Vec<u8>, Vec<u8>)> {
+    let mut head = Vec::with_capacity(1024);
+    loop {
+        if let Some(end) = head.windows(4).position(|window| window == b"\r\n\r\n") {
+            let behind = head.split_off(end + 4);
+            return Ok((head, behind));
+        }
+        if stream.read_buf(&mut head).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
 }

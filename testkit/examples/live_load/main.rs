@@ -10,7 +10,6 @@
 
 mod client;
 mod connect;
-mod frames;
 mod publish;
 mod tally;
 mod tunnel;

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, spawn_local};
 
-use crate::connect::Address;
+use crate::connect::{Address, head};
 
 const MESSAGE: &[u8] = b"{\"n\":1}";
 
@@ -26,12 +26,7 @@ pub(crate) async fn echo(port: u16) {
 }
 
 async fn echo_one(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut bytes = Vec::with_capacity(1024);
-    while !bytes.windows(4).any(|window| window == b"\r\n\r\n") {
-        if stream.read_buf(&mut bytes).await? == 0 {
-            return Ok(());
-        }
-    }
+    let (mut bytes, _) = head(&mut stream).await?;
     stream.write_all(&switching(KEY, "")).await?;
     loop {
         bytes.clear();

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use sallyport_testkit::{LiveClient, LiveEdge, Mode};
 use serde_json::{Value, json};
 
+use super::identity::revoke;
 use super::{ended, number, section, since};
 
 stories!(
@@ -31,10 +32,6 @@ fn settings(lines: &str, slow: &str) -> String {
     section(&format!("  limits: {{ queue_bytes: 384KiB }}\n{lines}"), &replay)
 }
 
-async fn start(mode: Mode, slow: &str) -> LiveEdge {
-    LiveEdge::start(mode, &["notes"], &settings("", slow)).await
-}
-
 fn event(n: u64) -> Value {
     json!({ "to": "a", "n": n, "fill": "x".repeat(EVENT_BYTES) })
 }
@@ -58,12 +55,41 @@ async fn flood(live: &LiveEdge, quick: &mut LiveClient, reason: &str, missed: f6
     panic!("nobody was too slow for {EVENTS_MAX} events")
 }
 
-async fn a_slow_client_is_closed_and_recovers(mode: Mode) {
-    let live = start(mode, "disconnect").await;
-    let (mut slow, mut quick) = (live.slow_client("ada").await, live.client("bob").await);
+/// A client that did not read, and what happened meanwhile.
+struct Overrun {
+    live: LiveEdge,
+    slow: LiveClient,
+    /// The number of the newest event.
+    last: u64,
+}
+
+/// A client of a family with this policy that has not read until `missed` deliveries to it were not made.
+async fn overrun(mode: Mode, policy: &str, missed: f64) -> Overrun {
+    overrun_by(mode, "", policy, missed, |live| live.token("ada")).await
+}
+
+/// The same with further settings and another token.
+async fn overrun_by(
+    mode: Mode,
+    lines: &str,
+    policy: &str,
+    missed: f64,
+    token: impl FnOnce(&LiveEdge) -> String,
+) -> Overrun {
+    let live = LiveEdge::start(mode, &["notes"], &settings(lines, policy)).await;
+    let mut slow = live.open_slowly().await;
+    slow.connect(&token(&live)).await;
+    let mut quick = live.client("bob").await;
     slow.join("note:a").await;
     quick.join("note:a").await;
-    let last = flood(&live, &mut quick, "closed", 1.0).await;
+    let reason = if policy == "disconnect" { "closed" } else { "slow" };
+    let last = flood(&live, &mut quick, reason, missed).await;
+    quick.leave().await;
+    Overrun { live, slow, last }
+}
+
+async fn a_slow_client_is_closed_and_recovers(mode: Mode) {
+    let Overrun { live, mut slow, last } = overrun(mode, "disconnect", 1.0).await;
     let (messages, closed) = slow.rest().await;
     assert_eq!(closed, ended(3008, "slow"));
     let seen: Vec<&Value> = messages.iter().map(|message| &message["push"]["pub"]).collect();
@@ -81,8 +107,8 @@ async fn a_slow_client_is_closed_and_recovers(mode: Mode) {
     assert_eq!(number(&again.publication().await.1), last + 1);
 }
 
-/// Reads up to the event `last`: the numbers in order of arrival, and how many were told to be missing.
-async fn read_up_to(client: &mut LiveClient, last: u64) -> (Vec<u64>, u64) {
+/// Reads up to the event `last`: the numbers, in order. Those that are missing were told.
+async fn read_up_to(client: &mut LiveClient, last: u64) -> Vec<u64> {
     let (mut numbers, mut gone) = (Vec::new(), 0);
     while numbers.last() != Some(&last) {
         let push = client.push().await;
@@ -95,18 +121,14 @@ async fn read_up_to(client: &mut LiveClient, last: u64) -> (Vec<u64>, u64) {
             None => numbers.push(number(&push["push"]["pub"])),
         }
     }
-    (numbers, gone)
+    assert!(numbers.is_sorted());
+    assert_eq!(numbers.len() as u64 + gone, last, "{numbers:?}");
+    numbers
 }
 
 async fn a_slow_client_loses_its_oldest_events(mode: Mode) {
-    let live = start(mode, "drop_oldest").await;
-    let (mut slow, mut quick) = (live.slow_client("ada").await, live.client("bob").await);
-    slow.join("note:a").await;
-    quick.join("note:a").await;
-    let last = flood(&live, &mut quick, "slow", 20.0).await;
-    let (numbers, gone) = read_up_to(&mut slow, last).await;
-    assert!(numbers.is_sorted());
-    assert_eq!(numbers.len() as u64 + gone, last, "{numbers:?}");
+    let Overrun { live, mut slow, last } = overrun(mode, "drop_oldest", 20.0).await;
+    let numbers = read_up_to(&mut slow, last).await;
     // What is left of the queue is its newest part.
     let newest: Vec<u64> = (last - 5..=last).collect();
     assert!(numbers.ends_with(&newest), "{numbers:?}");
@@ -115,41 +137,17 @@ async fn a_slow_client_loses_its_oldest_events(mode: Mode) {
 }
 
 async fn a_slow_client_gets_the_newest_of_each_key(mode: Mode) {
-    let live = start(mode, "conflate").await;
-    let (mut slow, mut quick) = (live.slow_client("ada").await, live.client("bob").await);
-    slow.join("note:a").await;
-    quick.join("note:a").await;
-    let last = flood(&live, &mut quick, "slow", 20.0).await;
-    let (numbers, gone) = read_up_to(&mut slow, last).await;
-    assert!(numbers.is_sorted());
-    assert_eq!(numbers.len() as u64 + gone, last, "{numbers:?}");
+    let Overrun { live: _live, mut slow, last } = overrun(mode, "conflate", 20.0).await;
+    let numbers = read_up_to(&mut slow, last).await;
     let newest: BTreeMap<u64, u64> = numbers.iter().map(|n| (n % 4, *n)).collect();
     assert_eq!(newest.into_values().sum::<u64>(), (last - 3..=last).sum::<u64>(), "{numbers:?}");
 }
 
 const CLOSED: &str = "sallyport_live_closed_total";
 
-/// A bridge with a client that does not read: its queue is full.
-async fn with_a_full_queue(mode: Mode, lines: &str, token: impl FnOnce(&LiveEdge) -> String) -> Stuck {
-    let live = LiveEdge::start(mode, &["notes"], &settings(lines, "drop_oldest")).await;
-    let mut stuck = live.open_slowly().await;
-    stuck.connect(&token(&live)).await;
-    let mut quick = live.client("bob").await;
-    stuck.join("note:a").await;
-    quick.join("note:a").await;
-    flood(&live, &mut quick, "slow", 1.0).await;
-    quick.leave().await;
-    Stuck { live, _client: stuck }
-}
-
-struct Stuck {
-    live: LiveEdge,
-    _client: LiveClient,
-}
-
 /// The Close stands behind what the client does not take. Its end is not up to the client, and the bridge before goes.
 async fn who_does_not_read_is_gone_soon_after_a_reload(mode: Mode) {
-    let Stuck { live, _client } = with_a_full_queue(mode, "", |live| live.token("ada")).await;
+    let Overrun { live, slow: _slow, .. } = overrun(mode, "drop_oldest", 1.0).await;
     live.reload(&settings("  anonymous: true", "drop_oldest"), "").await.unwrap();
     live.wait_for_metric(CLOSED, &[("code", "3001")], 1.0).await;
 }
@@ -157,14 +155,13 @@ async fn who_does_not_read_is_gone_soon_after_a_reload(mode: Mode) {
 async fn who_does_not_read_is_gone_soon_after_its_token_was_revoked(mode: Mode) {
     let lines = "  connection: { ping: 1s, pong_timeout: 1h }";
     let token = |live: &LiveEdge| live.tokens.token().claim("jti", "t1").sign();
-    let Stuck { live, _client } = with_a_full_queue(mode, lines, token).await;
-    live.edge.write("revoked.json", r#"{"jti": ["t1"]}"#);
-    live.reload_files().await.unwrap();
+    let Overrun { live, slow: _slow, .. } = overrun_by(mode, lines, "drop_oldest", 1.0, token).await;
+    revoke(&live).await;
     live.wait_for_metric(CLOSED, &[("code", "3500")], 1.0).await;
 }
 
 async fn who_does_not_read_does_not_hold_up_a_stop(mode: Mode) {
-    let Stuck { live, _client } = with_a_full_queue(mode, "", |live| live.token("ada")).await;
+    let Overrun { live, slow: _slow, .. } = overrun(mode, "drop_oldest", 1.0).await;
     let text = std::fs::read_to_string(live.edge.path("routes.yaml")).unwrap();
     // Longer than anything may take in a story.
     live.edge.rewrite(&text.replace("drain: 2s", "drain: 10m"));
