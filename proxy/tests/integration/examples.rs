@@ -44,10 +44,14 @@ fn examples(copy: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// With a value for every `${NAME}` in an example.
 fn with_secrets(folder: &Path) -> Command {
     let mut command = command(folder);
-    for name in ["PARTNER_KEY", "PARTNER_KEY_NEW", "IMPORT_KEY", "KAFKA_PASSWORD"] {
-        command.env(name, format!("{name}-0123456789abcdef"));
+    for example in examples(folder) {
+        let text = fs::read_to_string(folder.join(example)).unwrap();
+        for name in text.split("${").skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)) {
+            command.env(name, format!("{name}-0123456789abcdef"));
+        }
     }
     command
 }
