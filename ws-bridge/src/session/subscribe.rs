@@ -245,10 +245,17 @@ impl Session {
                 self.set_timer();
                 Begun::Done(channel, result)
             }
-            Err(hub::Refusal::Unknown) => Begun::Failed(ErrorCode::UNKNOWN_CHANNEL),
-            Err(hub::Refusal::NotReady) => Begun::Failed(ErrorCode::NOT_READY),
-            Err(hub::Refusal::Unrecoverable) => Begun::Failed(ErrorCode::UNRECOVERABLE_POSITION),
-            Err(hub::Refusal::Ahead) => {
+            Err(refusal) => self.not_begun(wish, refusal),
+        }
+    }
+
+    /// What becomes of a subscription that the hub has refused: it failed, or begins anew when what it waits for is there.
+    fn not_begun(&self, mut wish: Wish, refusal: hub::Refusal) -> Begun {
+        match refusal {
+            hub::Refusal::Unknown => Begun::Failed(ErrorCode::UNKNOWN_CHANNEL),
+            hub::Refusal::NotReady => Begun::Failed(ErrorCode::NOT_READY),
+            hub::Refusal::Unrecoverable => Begun::Failed(ErrorCode::UNRECOVERABLE_POSITION),
+            hub::Refusal::Ahead => {
                 wish.ahead += 1;
                 let pause = async {
                     tokio::time::sleep(AHEAD_PAUSE).await;
@@ -256,8 +263,8 @@ impl Session {
                 };
                 Begun::Wait(wish, Box::pin(pause))
             }
-            Err(hub::Refusal::CatchUp(needed)) => {
-                let caught_up = shared.catch_up.read(wish.channel.clone(), needed);
+            hub::Refusal::CatchUp(needed) => {
+                let caught_up = self.shared.catch_up.read(wish.channel.clone(), needed);
                 let looked = async { caught_up.await.map_or(Looked::InVain, Looked::CaughtUp) };
                 Begun::Wait(wish, Box::pin(looked))
             }
