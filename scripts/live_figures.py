@@ -13,11 +13,8 @@ thread and are pinned to one core, and the clients to another. The run fails if 
 import argparse
 import contextlib
 import json
-import os
 import pathlib
 import re
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,12 +22,10 @@ import tempfile
 import time
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
+from measuring import CLIENT_CORE, ROOT, SERVER_CORE, TARGET, Process, free_port, wait_for
+
 KAFKA = ROOT / "deploy/kafka/kafka.sh"
 SECRET = "a secret of the figures that is long enough"
-SERVER_CORE, CLIENT_CORE = "0", "1"
-TICKS = os.sysconf("SC_CLK_TCK")
 SETTLED_SECONDS = 15
 TOPICS = ["rooms", "owned"]
 
@@ -60,40 +55,6 @@ routes:
   - {{ match: GET /live, public: true, sidecar: ws-bridge }}
   - {{ match: GET /echo, public: true, websocket: true, upstream: echo }}
 """
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def wait_for(what, ready, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not ready():
-        if time.monotonic() > deadline:
-            sys.exit(f"{what}: not after {seconds} s")
-        time.sleep(0.1)
-
-
-class Process:
-    """A program of ours, and what it has used."""
-
-    def __init__(self, *command, core=None, cwd=None, **options):
-        pin = ["taskset", "-c", core] if core else []
-        self.process = subprocess.Popen([*pin, *map(str, command)], cwd=cwd, **options)
-
-    def cpu(self):
-        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
-
-    def resident_kb(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1])
-
-    def stop(self, by=signal.SIGKILL):
-        self.process.send_signal(by)
-        self.process.wait()
 
 
 class Platform:
@@ -154,12 +115,11 @@ class Clients:
         pipes = self.process.process
         pipes.stdin.write(json.dumps({"do": what, **arguments}) + "\n")
         pipes.stdin.flush()
-        answer = json.loads(pipes.stdout.readline())
-        return answer
+        return json.loads(pipes.stdout.readline())
 
     def open(self, count, channel, **arguments):
         before = self.do("status")["open"]
-        status = self.do("open", count=count, channel=channel, path="/live", **arguments)
+        status = self.do("open", count=count, channel=channel, **arguments)
         if status["open"] != before + count:
             sys.exit(f"{status['open'] - before} of {count} clients were opened: {status}")
 
@@ -304,7 +264,7 @@ def come_back(folder, kafka, arguments):
         before = clients.do("status")
         platform.stop()
         # Nobody is there: nothing is expected.
-        clients.do("publish", topic="rooms", events=missed, rate=1000, first=clients.numbers["rooms"], channels=1)
+        clients.do("publish", topic="rooms", events=missed, rate=1000, first=clients.numbers["rooms"])
         started = time.monotonic()
         platform.start()
         ready = time.monotonic() - started

@@ -16,20 +16,16 @@ import json
 import os
 import pathlib
 import re
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")) / "release"
-PROXY_CORE, LOAD_CORE = "0", "1"
+from measuring import CLIENT_CORE, SERVER_CORE, TARGET, Process, free_port, listens, wait_for
+
 TOKENS = 1000
-TICKS = os.sysconf("SC_CLK_TCK")
 
 ROUTES = """
 version: 1
@@ -67,12 +63,6 @@ done = function(s) io.write(string.format("done %d bad %d\\n", s.requests,
 """
 
 
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 def run(*command, **options):
     return subprocess.run(command, check=True, capture_output=True, **options).stdout
 
@@ -102,23 +92,7 @@ def make_tokens(folder, alg):
 
 
 def pinned(core, *command, **options):
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(["taskset", "-c", core, *map(str, command)], **{**quiet, **options})
-
-
-def wait_for(port):
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"nothing listens on {port}")
-
-
-def cpu_seconds(process):
-    fields = pathlib.Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
+    return Process(*command, core=core, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options)
 
 
 def status(port, token=None):
@@ -131,7 +105,7 @@ def status(port, token=None):
 
 
 def load(port, folder, seconds, connections):
-    command = ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", "load.lua", f"http://127.0.0.1:{port}/x"]
+    command = ["taskset", "-c", CLIENT_CORE, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", "load.lua", f"http://127.0.0.1:{port}/x"]
     out = run(*command, cwd=folder, env=dict(os.environ, TOKENS="tokens")).decode()
     found = re.search(r"done (\d+) bad (\d+)", out)
     done, bad = int(found[1]), int(found[2])
@@ -148,19 +122,19 @@ def measure(alg, arguments):
         (folder / "load.lua").write_text(LUA)
         backend = free_port()
         (folder / "nginx.conf").write_text(NGINX.format(port=backend, padding="x" * 48))
-        processes = [pinned(LOAD_CORE, "nginx", "-p", folder, "-c", "nginx.conf", "-e", "nginx.err")]
+        processes = [pinned(CLIENT_CORE, "nginx", "-p", folder, "-c", "nginx.conf", "-e", "nginx.err")]
         proxies = {}
         try:
-            wait_for(backend)
+            wait_for("nginx", lambda: listens(backend))
             ports = {"bare Pingora": free_port(), "edge, no filters": free_port(), "edge, whole chain": free_port()}
             proxies["bare Pingora"] = pinned(
-                PROXY_CORE, TARGET / "examples/bare_pingora", f"127.0.0.1:{ports['bare Pingora']}", f"127.0.0.1:{backend}")
+                SERVER_CORE, TARGET / "examples/bare_pingora", f"127.0.0.1:{ports['bare Pingora']}", f"127.0.0.1:{backend}")
             for name, route in (("edge, no filters", "public: true"), ("edge, whole chain", "chains: [whole]")):
                 file = folder / f"{name}.yaml"
                 file.write_text(ROUTES.format(port=ports[name], backend=backend, alg=alg, route=route))
-                proxies[name] = pinned(PROXY_CORE, TARGET / "sallyport", "run", file, cwd=folder)
+                proxies[name] = pinned(SERVER_CORE, TARGET / "sallyport", "run", file, cwd=folder)
             for port in ports.values():
-                wait_for(port)
+                wait_for(f"port {port}", lambda: listens(port))
             token = (folder / "tokens").read_text().split()[0]
             answered, headers = status(ports["edge, whole chain"], token)
             works = answered == 200 and "RateLimit" in headers and "X-Request-Id" in headers and "X-Content-Type-Options" in headers
@@ -169,16 +143,14 @@ def measure(alg, arguments):
             figures = {name: [] for name in proxies}
             for round in range(arguments.rounds + 1):
                 for name, process in proxies.items():
-                    before = cpu_seconds(process)
+                    before = process.cpu()
                     done = load(ports[name], folder, arguments.requests_seconds, arguments.connections)
                     if round > 0:  # the first warms caches and pools
-                        figures[name].append((cpu_seconds(process) - before) / done * 1e6)
+                        figures[name].append((process.cpu() - before) / done * 1e6)
             return {name: statistics.median(values) for name, values in figures.items()}, figures
         finally:
             for process in [*proxies.values(), *processes]:
-                process.kill()  # Pingora's own server would take five minutes to stop
-            for process in [*proxies.values(), *processes]:
-                process.wait()
+                process.stop()
 
 
 def main():
