@@ -1,0 +1,1 @@
+//! JSON as bytes: checked, taken apart and put together without building trees.
