@@ -25,6 +25,7 @@ pub(crate) struct Facts {
     pub(crate) chains: Names,
     pub(crate) upstreams: Names,
     pub(crate) kafka: Names,
+    pub(crate) views: Names,
     /// Families of channels and remote procedures of the bridge.
     pub(crate) families: Names,
     pub(crate) procedures: Names,
@@ -51,11 +52,12 @@ impl Facts {
                 "chains" => &mut self.chains,
                 "upstreams" => &mut self.upstreams,
                 "kafka" => &mut self.kafka,
+                "views" => &mut self.views,
                 "ws_bridge" => {
                     self.note_bridge(key, section);
                     continue;
                 }
-                "version" | "include" | "admin" | "process" | "routes" => continue,
+                "version" | "include" | "admin" | "process" | "aggregator" | "routes" => continue,
                 _ => {
                     self.unknown_section = true;
                     continue;

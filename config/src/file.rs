@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::aggregator::Aggregator;
 use crate::issuer::Issuer;
 use crate::kafka::Kafka;
 use crate::listener::{Admin, Listener};
@@ -16,6 +17,7 @@ use crate::node::Node;
 use crate::route::Route;
 use crate::units::Timespan;
 use crate::upstream::Upstream;
+use crate::view::View;
 use crate::ws_bridge::WsBridge;
 
 /// The whole configuration: `routes.yaml` and every file it includes.
@@ -54,6 +56,12 @@ pub struct Config {
     /// The bridge from Kafka to browsers, over WebSocket and server-sent events. Off when absent.
     #[serde(default)]
     pub ws_bridge: Option<Located<WsBridge>>,
+    /// What composed answers and views may cost, and where they are made. Default: inside the edge, as far as routes need it.
+    #[serde(default)]
+    pub aggregator: Option<Located<Aggregator>>,
+    /// Tables kept from events of Kafka, by name. Routes lead to them with `view`.
+    #[serde(default)]
+    pub views: Named<Located<View>>,
     /// What goes where. The most specific match wins, not the first: see `match`.
     #[serde(default)]
     pub routes: Vec<Located<Route>>,

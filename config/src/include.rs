@@ -24,7 +24,8 @@ const FILES_MAX: usize = 1000;
 const TOTAL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Keys that only the main file may hold.
-const MAIN_ONLY: [&str; 6] = ["listeners", "admin", "process", "include", "kafka", "ws_bridge"];
+const MAIN_ONLY: [&str; 8] =
+    ["listeners", "admin", "process", "include", "kafka", "ws_bridge", "aggregator", "views"];
 
 /// What an included file may hold.
 #[derive(Deserialize)]

@@ -2,6 +2,8 @@
 //!
 //! Nothing here knows what a filter does or opens a socket. Names are resolved and plans are built in the proxy.
 
+pub mod aggregate;
+pub mod aggregator;
 mod check;
 mod core_schema;
 mod decode;
@@ -30,6 +32,7 @@ mod snippet;
 mod text_or_map;
 pub mod units;
 pub mod upstream;
+pub mod view;
 pub mod ws_bridge;
 
 pub use file::{Config, FilterEntry, Loaded, Process};

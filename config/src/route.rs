@@ -3,11 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::aggregate::{Answer, Branch};
 use crate::file::FilterEntry;
 use crate::located::{Located, Named};
 use crate::units::{ByteSize, Timespan};
+use crate::view::RouteView;
 
-/// A route. Exactly one of `upstream`, `split`, `sidecar`, `redirect` and `respond` says what happens.
+/// A route. Exactly one of `upstream`, `split`, `aggregate`, `view`, `sidecar`, `redirect` and `respond` says what happens.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -35,6 +37,15 @@ pub struct Route {
     /// Send the request to one of several upstreams, by weight.
     #[serde(default)]
     pub split: Option<Located<Vec<Share>>>,
+    /// Compose one answer of several branches, by name, in the order of the answer. Only GET, HEAD and POST routes.
+    #[serde(default)]
+    pub aggregate: Option<Located<Named<Located<Branch>>>>,
+    /// What the answer becomes of the branches' results. Default: an object with a member for each.
+    #[serde(default)]
+    pub answer: Option<Located<Answer>>,
+    /// Answer with rows of a view. Only GET and HEAD routes.
+    #[serde(default)]
+    pub view: Option<Located<RouteView>>,
     /// Send the request to a part of Sallyport: `ws-bridge`.
     #[serde(default)]
     pub sidecar: Option<Located<String>>,

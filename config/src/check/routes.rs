@@ -22,6 +22,9 @@ pub(super) fn check(config: &Config, facts: &Facts, report: &mut Report) {
         for chain in &route.chains {
             facts.chains.check("chain", chain, report);
         }
+        if let Some(view) = &route.view {
+            facts.views.check("view", &view.name, report);
+        }
         if let Some(upstream) = &route.upstream {
             facts.upstreams.check("upstream", upstream, report);
         }
@@ -84,11 +87,16 @@ fn check_route(route: &Located<Route>, config: &Config, report: &mut Report) {
     }
 }
 
-/// Exactly one of the five says what happens.
+/// What says what happens, in words.
+const ACTIONS: &str = "`upstream`, `split`, `aggregate`, `view`, `sidecar`, `redirect` and `respond`";
+
+/// Exactly one of them says what happens.
 fn check_action(route: &Located<Route>, report: &mut Report) {
-    let actions: [(&str, Option<Location>); 5] = [
+    let actions: [(&str, Option<Location>); 7] = [
         ("upstream", route.upstream.as_ref().map(|value| value.at)),
         ("split", route.split.as_ref().map(|value| value.at)),
+        ("aggregate", route.aggregate.as_ref().map(|value| value.at)),
+        ("view", route.view.as_ref().map(|value| value.at)),
         ("sidecar", route.sidecar.as_ref().map(|value| value.at)),
         ("redirect", route.redirect.as_ref().map(|value| value.at)),
         ("respond", route.respond.as_ref().map(|value| value.at)),
@@ -98,12 +106,12 @@ fn check_action(route: &Located<Route>, report: &mut Report) {
         (None, _) => {
             report
                 .error(route.at, format!("the route `{}` does nothing", route.matches.value))
-                .hint("write one of `upstream`, `split`, `sidecar`, `redirect` and `respond`");
+                .hint(format!("write one of {ACTIONS}"));
         }
         (Some((first, _)), Some((second, at))) => {
             report
                 .error(at, format!("the route has both `{first}` and `{second}`"))
-                .hint("a route has one of `upstream`, `split`, `sidecar`, `redirect` and `respond`");
+                .hint(format!("a route has one of {ACTIONS}"));
         }
         (Some(_), None) => {}
     }
