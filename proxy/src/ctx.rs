@@ -8,13 +8,13 @@ use pingora_http::ResponseHeader;
 use prometheus::IntGauge;
 use sallyport_filters::chain::Transforms;
 use sallyport_filters::{Chain, Facts, Fault, ProblemKind};
+use sallyport_upstreams::{Pace, Picked, Upstream};
 use smallvec::SmallVec;
 
 use crate::listener::Conn;
 use crate::plan::{Plan, Route};
 use crate::sidecar::Seat;
 use crate::trace::Trace;
-use crate::upstream::{Pace, Picked, Upstream};
 
 /// One exchange. Empty until its head was read.
 #[derive(Default)]

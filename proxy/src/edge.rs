@@ -14,13 +14,13 @@ use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 use sallyport_filters::{Exchange, Fault, ProblemKind};
+use sallyport_upstreams::{Observation, Pace};
 
 use crate::begin::begin;
 use crate::ctx::{Begun, Ctx};
 use crate::decide::decide;
 use crate::state::State;
 use crate::tunnel::{self, Asked, Opening};
-use crate::upstream::{Observation, Pace};
 use crate::{body, end, fault, forward, reply};
 
 /// Our side of Pingora's proxy.

@@ -2,8 +2,7 @@
 
 use pingora_error::{Error, ErrorSource, ErrorType};
 use sallyport_filters::{Fault, ProblemKind, Reply};
-
-use crate::upstream::PickError;
+use sallyport_upstreams::PickError;
 
 /// Marks an error of ours in Pingora's error type; the fault itself waits in the exchange's context.
 pub(crate) const OURS: ErrorType = ErrorType::Custom("SallyportFault");

@@ -11,13 +11,13 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use sallyport_filters::{Exchange, Fault, ProblemKind};
+use sallyport_upstreams::Observation;
 
 use crate::ctx::{Begun, Ctx};
 use crate::fault;
 use crate::reply;
 use crate::sidecar;
 use crate::trace::{TRACEPARENT, TRACESTATE};
-use crate::upstream::Observation;
 
 // As text: Pingora copies a `HeaderName` to keep its case, but not a static text.
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";

@@ -1,7 +1,8 @@
-//! The edge: listeners, the life of a request, upstreams, reload, and the operator's side.
+//! The edge: listeners, the life of a request, reload, and the operator's side.
 //!
 //! [`Edge`] starts one in a program of one's own, [`command_line`] is all that the binary `sallyport` does, for any set of
-//! filters. What a filter decides is in `sallyport-filters`, what `routes.yaml` may say in `sallyport-config`.
+//! filters. What a filter decides is in `sallyport-filters`, which target of a service a request gets in
+//! `sallyport-upstreams`, what `routes.yaml` may say in `sallyport-config`.
 
 // A request's way, in the order it goes it:
 mod listener;
@@ -16,7 +17,6 @@ mod trace;
 mod decide;
 pub mod route;
 mod forward;
-pub mod upstream;
 mod tunnel;
 pub mod sidecar;
 mod body;

@@ -191,9 +191,7 @@ impl Inner {
 
     /// Background work of a plan's upstreams and issuers.
     pub(crate) fn tend(&self, plan: &Plan) {
-        for upstream in plan.upstreams.values() {
-            tokio::spawn(upstream.tend(self.fetcher.clone(), self.stop.subscribe()));
-        }
+        sallyport_upstreams::tend(&plan.upstreams, &self.fetcher, &self.stop.subscribe());
         self.keys.tend(&plan.issuers, &plan.loaded.base);
     }
 

@@ -7,9 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use sallyport_config::{Located, Report, route};
 use sallyport_filters::reply::ReplyBody;
 use sallyport_filters::{Exchange, Reply};
-use smallvec::SmallVec;
-
-use crate::upstream::Upstream;
+use sallyport_upstreams::Upstream;
 
 /// What a route does.
 pub(crate) enum Action {
@@ -41,15 +39,6 @@ enum Piece {
     Text(String),
     Param(String),
     Query,
-}
-
-/// When a request is tried again.
-#[derive(Debug, Clone)]
-pub(crate) struct RetryPlan {
-    pub(crate) attempts: u32,
-    pub(crate) connect: bool,
-    pub(crate) reset: bool,
-    pub(crate) statuses: SmallVec<[u16; 4]>,
 }
 
 impl Split {
@@ -161,17 +150,4 @@ pub(crate) fn respond(settings: &Located<route::Respond>, report: &mut Report) -
     let body = ReplyBody::Bytes(Bytes::from(settings.body.clone().into_bytes()));
     let headers = vec![(header::CONTENT_TYPE, content_type)];
     Some(Reply { status, headers, body })
-}
-
-impl RetryPlan {
-    /// Compiles `retry:`; the loader has checked the words.
-    pub(crate) fn new(settings: &route::Retry) -> RetryPlan {
-        let has = |word: &str| settings.on.iter().any(|on| on.value == word);
-        RetryPlan {
-            attempts: settings.attempts.value,
-            connect: has("connect"),
-            reset: has("reset"),
-            statuses: settings.on.iter().filter_map(|on| on.value.parse().ok()).collect(),
-        }
-    }
 }

@@ -9,7 +9,6 @@ mod chains;
 mod look_up;
 mod parts;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,8 +18,9 @@ use sallyport_config::{Loaded, Report};
 use sallyport_filters::exchange::RouteFacts;
 use sallyport_filters::{Chain, Kept, Registry};
 use sallyport_identity::Issuers;
+use sallyport_upstreams::{Retry, Upstreams};
 
-pub(crate) use action::{Action, RetryPlan, location};
+pub(crate) use action::{Action, location};
 pub(crate) use parts::route_name;
 
 use crate::listener::ListenerPlan;
@@ -29,7 +29,6 @@ use crate::metrics::{Metrics, RouteMetrics};
 use crate::route::Table;
 use crate::sidecar::Seat;
 use crate::tunnel::{Limits, Origins};
-use crate::upstream::Upstream;
 use crate::watch::Stamps;
 
 /// Bytes of a request's body where neither route nor filter says otherwise.
@@ -47,7 +46,7 @@ pub(crate) struct Plan {
     pub(crate) table: Table,
     /// In the order of the configuration; the table's indices point here.
     pub(crate) routes: Vec<Route>,
-    pub(crate) upstreams: BTreeMap<String, Arc<Upstream>>,
+    pub(crate) upstreams: Upstreams,
     pub(crate) issuers: Issuers,
     pub(crate) managed: Managed,
     /// The chain of exchanges that have no route: it gives them a request id.
@@ -67,7 +66,7 @@ pub(crate) struct Route {
     pub(crate) chain: Arc<Chain>,
     pub(crate) action: Action,
     pub(crate) timeouts: Timeouts,
-    pub(crate) retry: Option<RetryPlan>,
+    pub(crate) retry: Option<Retry>,
     pub(crate) encoded_slashes: EncodedSlashes,
     pub(crate) metrics: Arc<RouteMetrics>,
     /// How WebSockets live, where they may be opened.
@@ -111,7 +110,7 @@ impl Plan {
     /// Builds a plan. `None` means that `report` has errors; the report may hold warnings in any case.
     fn build(loaded: Loaded, with: &Surroundings<'_>, report: &mut Report) -> Option<Plan> {
         let mut kept = with.before.map(|plan| plan.kept.next()).unwrap_or_default();
-        let upstreams = parts::upstreams(&loaded, with.before, report);
+        let upstreams = sallyport_upstreams::load(&loaded, with.before.map(|plan| &plan.upstreams), report);
         let issuers =
             sallyport_identity::load::issuers(&loaded, with.before.map(|plan| &plan.issuers), report);
         let listeners = parts::listeners(&loaded, with.before, report);

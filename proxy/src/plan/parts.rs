@@ -1,14 +1,14 @@
 //! The sections of a configuration, one by one: taken over from the running plan where nothing changed, else built.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sallyport_config::{Loaded, Located, Report, nearest, route};
 use sallyport_filters::Chain;
 use sallyport_filters::exchange::RouteFacts;
+use sallyport_upstreams::{Retry, Upstreams};
 
-use super::action::{self, Action, Redirect, RetryPlan, Split};
+use super::action::{self, Action, Redirect, Split};
 use super::chains::Chains;
 use super::{Plan, Route, Surroundings, WebSocketPlan};
 use crate::listener::ListenerPlan;
@@ -16,22 +16,6 @@ use crate::listener::tls::TlsListener;
 use crate::route::parameter_names;
 use crate::sidecar::Seat;
 use crate::tunnel::{Limits, Origins};
-use crate::upstream::Upstream;
-
-type Upstreams = BTreeMap<String, Arc<Upstream>>;
-
-/// The upstreams; one whose settings are the same keeps its health, its connections and its counts.
-pub(super) fn upstreams(loaded: &Loaded, before: Option<&Plan>, report: &mut Report) -> Upstreams {
-    let mut upstreams = Upstreams::new();
-    for (name, settings) in loaded.config.upstreams.iter() {
-        let running = before.and_then(|plan| plan.upstreams.get(&name.value));
-        let upstream = Upstream::renew(running, &name.value, settings, &loaded.base, report);
-        if let Some(upstream) = upstream {
-            upstreams.insert(name.value.clone(), upstream);
-        }
-    }
-    upstreams
-}
 
 /// The listeners, with their certificates read anew. `None` after an error.
 pub(super) fn listeners(
@@ -82,7 +66,7 @@ pub(super) fn routes<'a>(
             chain,
             action,
             timeouts: settings.timeouts.clone(),
-            retry: settings.retry.as_ref().map(|retry| RetryPlan::new(retry)),
+            retry: settings.retry.as_ref().map(|retry| Retry::new(retry)),
             encoded_slashes: settings.encoded_slashes,
         })
     });

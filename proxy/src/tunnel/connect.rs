@@ -1,5 +1,5 @@
 //! A connection to an upstream for one tunnel alone: made as Pingora makes them, TLS included, but thin. It has neither the
-//! pool's business nor the second descriptor by which [`crate::upstream`] limits the time of exchanges.
+//! pool's business nor the second descriptor by which [`sallyport_upstreams`] limits the time of exchanges.
 
 use std::sync::{Arc, LazyLock};
 

@@ -18,6 +18,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use pingora_timeout::timeout;
 use sallyport_filters::{Exchange, Fault, ProblemKind, Reply};
+use sallyport_upstreams::Observation;
 
 use super::connect::connect;
 use super::handshake::{self, Accept, Asked};
@@ -28,7 +29,6 @@ use crate::ctx::{Begun, Ctx};
 use crate::listener::Conn;
 use crate::sidecar::Carrier;
 use crate::state::State;
-use crate::upstream::Observation;
 use crate::{end, forward};
 
 /// Heads before the final one (RFC 9110, section 15.2) that an upstream may send.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::header::{HOST, HeaderValue};
 use pingora_http::RequestHeader;
 use sallyport_filters::{Chain, Exchange, Facts, Outcome};
+use sallyport_upstreams::{Picked, Upstream};
 
 use crate::ctx::{Ctx, InFlight};
 use crate::end;
@@ -14,7 +15,6 @@ use crate::metrics::{OpenTunnel, RouteMetrics};
 use crate::sidecar::{self, Ended, Reason};
 use crate::state::State;
 use crate::trace::Trace;
-use crate::upstream::{Picked, Upstream};
 
 /// The account of one tunnel.
 pub(crate) struct Record {

@@ -9,8 +9,8 @@ use sallyport_config::upstream::Health;
 use sallyport_identity::fetch::{FetchError, Fetcher, Limits, spread};
 use tokio::sync::watch;
 
-use super::Upstream;
-use super::target::Target;
+use crate::Upstream;
+use crate::target::Target;
 
 /// The largest answer to a health check that is read, in bytes; only its status counts.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -42,7 +42,7 @@ impl Upstream {
     }
 
     /// Asks one target whether it is well and takes note of the answer.
-    pub(super) async fn check(&self, target: &Target, health: &Health, fetcher: &Fetcher) {
+    pub(crate) async fn check(&self, target: &Target, health: &Health, fetcher: &Fetcher) {
         let mut peer = target.template.clone();
         peer.options.connection_timeout = Some(*health.timeout);
         // Checks have no deadline of their own on the connection: the whole check has one.
@@ -50,7 +50,7 @@ impl Upstream {
         // One stream a connection, so that the connection is not kept for others and closes with the check.
         peer.options.max_h2_streams = 1;
         let host = match &self.host {
-            super::Host::Fixed(name) => name,
+            crate::Host::Fixed(name) => name,
             _ => &target.host,
         };
         let limits = Limits { timeout: *health.timeout, body_bytes_max: ANSWER_BYTES_MAX };
@@ -85,7 +85,7 @@ impl Upstream {
     }
 
     /// Takes note of a check. Whether the target's health has changed by it.
-    pub(super) fn judge(&self, target: &Target, health: &Health, well: bool) -> bool {
+    pub(crate) fn judge(&self, target: &Target, health: &Health, well: bool) -> bool {
         if well == target.healthy() {
             target.contrary_checks.store(0, Relaxed);
             return false;

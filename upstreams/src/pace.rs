@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use pingora_core::protocols::Digest;
 use sallyport_config::route::Timeouts;
 
-use super::deadline::{Deadline, Term};
-use super::dial::deadline_of;
+use crate::deadline::{Deadline, Term};
+use crate::dial::deadline_of;
 
 /// Which limit has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,20 +12,20 @@ use pingora_core::upstreams::peer::HttpPeer;
 
 /// A target as configured: one address, or a name that stands for several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Source {
+pub(crate) struct Source {
     /// As written, `host:port`.
-    pub(super) written: Arc<str>,
+    pub(crate) written: Arc<str>,
     /// The host without port and brackets.
-    pub(super) host: Host,
+    pub(crate) host: Host,
     /// The port.
-    pub(super) port: u16,
+    pub(crate) port: u16,
     /// The weight of each of its addresses.
-    pub(super) weight: u32,
+    pub(crate) weight: u32,
 }
 
 /// The host of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Host {
+pub(crate) enum Host {
     /// An address.
     Literal(IpAddr),
     /// A name to resolve.
@@ -37,7 +37,7 @@ impl Source {
     ///
     /// # Errors
     /// What is wrong with it, for the operator.
-    pub(super) fn parse(written: &str, weight: u32) -> Result<Self, &'static str> {
+    pub(crate) fn parse(written: &str, weight: u32) -> Result<Self, &'static str> {
         let (host, port) = split(written)?;
         let port: u16 = port.parse().map_err(|_| "the port is not a number from 1 to 65535")?;
         if port == 0 {
@@ -77,31 +77,31 @@ impl fmt::Display for Host {
 }
 
 /// One address of an upstream.
-pub(super) struct Target {
-    pub(super) address: SocketAddr,
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
     /// The source as written, which names the target in logs.
-    pub(super) name: Arc<str>,
-    pub(super) weight: u32,
+    pub(crate) name: Arc<str>,
+    pub(crate) weight: u32,
     /// The `Host` that names this target.
-    pub(super) host: HeaderValue,
+    pub(crate) host: HeaderValue,
     /// What every peer to this target is copied from.
-    pub(super) template: HttpPeer,
-    pub(super) in_flight: AtomicUsize,
-    pub(super) in_flight_max: usize,
+    pub(crate) template: HttpPeer,
+    pub(crate) in_flight: AtomicUsize,
+    pub(crate) in_flight_max: usize,
     /// Exchanges that were given to this target.
-    pub(super) requests: AtomicU64,
+    pub(crate) requests: AtomicU64,
     /// Failures of real requests in a row.
-    pub(super) failures: AtomicU32,
+    pub(crate) failures: AtomicU32,
     /// Until when it is ejected, by `clock::millis`; 0: it never was.
-    pub(super) ejected_until: AtomicU64,
+    pub(crate) ejected_until: AtomicU64,
     /// Whether active checks say that it is not well.
-    pub(super) unhealthy: AtomicBool,
+    pub(crate) unhealthy: AtomicBool,
     /// Active checks in a row that say otherwise than `unhealthy`.
-    pub(super) contrary_checks: AtomicU32,
+    pub(crate) contrary_checks: AtomicU32,
 }
 
 impl Target {
-    pub(super) fn new(
+    pub(crate) fn new(
         source: &Source,
         address: SocketAddr,
         host: HeaderValue,
@@ -124,16 +124,16 @@ impl Target {
         }
     }
 
-    pub(super) fn healthy(&self) -> bool {
+    pub(crate) fn healthy(&self) -> bool {
         !self.unhealthy.load(Relaxed)
     }
 
-    pub(super) fn ejected(&self, now_millis: u64) -> bool {
+    pub(crate) fn ejected(&self, now_millis: u64) -> bool {
         self.ejected_until.load(Relaxed) > now_millis
     }
 
     /// Claims a place, unless all are taken.
-    pub(super) fn claim(self: &Arc<Self>) -> Option<Picked> {
+    pub(crate) fn claim(self: &Arc<Self>) -> Option<Picked> {
         if self.in_flight.fetch_add(1, Relaxed) >= self.in_flight_max {
             self.in_flight.fetch_sub(1, Relaxed);
             return None;
@@ -145,7 +145,7 @@ impl Target {
 
 /// A target that was chosen for one exchange, and a place among its exchanges in flight, given back on drop.
 pub struct Picked {
-    pub(super) target: Arc<Target>,
+    pub(crate) target: Arc<Target>,
 }
 
 impl Picked {

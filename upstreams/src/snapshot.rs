@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::Upstream;
-use super::clock::millis;
+use crate::Upstream;
+use crate::clock::millis;
 
 /// An upstream at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -83,7 +83,7 @@ impl Upstream {
             }
         });
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        let error = |known: &super::resolve::Known| {
+        let error = |known: &crate::resolve::Known| {
             known.error.as_ref().map(|error| format!("{}: {error}", known.source.written))
         };
         Snapshot {

@@ -15,12 +15,12 @@ use pingora_core::protocols::{Digest, GetProxyDigest};
 use pingora_error::{Error, ErrorType, OrErr};
 use pingora_http::ResponseHeader;
 
-use super::deadline::{Deadline, Watch};
+use crate::deadline::{Deadline, Watch};
 
 /// Connects and puts a deadline on the connection. Time limits of the connection itself are the caller's:
 /// `total_connection_timeout` of the peer covers this.
 #[derive(Debug)]
-pub(super) struct Dial;
+pub(crate) struct Dial;
 
 #[async_trait]
 impl L4Connect for Dial {
@@ -45,7 +45,7 @@ impl L4Connect for Dial {
 }
 
 /// The deadline of the connection that this digest describes, if it was made by [`Dial`].
-pub(super) fn deadline_of(digest: &Digest) -> Option<Arc<Deadline>> {
+pub(crate) fn deadline_of(digest: &Digest) -> Option<Arc<Deadline>> {
     let data = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
     data.downcast_ref::<Arc<Deadline>>().cloned()
 }

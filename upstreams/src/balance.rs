@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use sallyport_config::upstream::Balance;
 
-use super::target::{Picked, Target};
+use crate::target::{Picked, Target};
 
 /// The most turns in one round of `round_robin`. Weights whose sum is higher are scaled down to it.
 const TURNS_MAX: u64 = 8192;
@@ -27,15 +27,15 @@ pub enum PickError {
 }
 
 /// The targets of an upstream at one time.
-pub(super) struct Board {
-    pub(super) targets: Box<[Arc<Target>]>,
+pub(crate) struct Board {
+    pub(crate) targets: Box<[Arc<Target>]>,
     /// One round of smooth weighted round robin, as indices of `targets`.
     turns: Box<[u16]>,
 }
 
 impl Board {
     /// A board of at most 65,535 targets; the caller's limit is far below.
-    pub(super) fn new(targets: Vec<Arc<Target>>) -> Self {
+    pub(crate) fn new(targets: Vec<Arc<Target>>) -> Self {
         let weights: Vec<u32> = targets.iter().map(|target| target.weight).collect();
         Board { targets: targets.into(), turns: turns(&weights) }
     }
@@ -46,7 +46,7 @@ impl Board {
     /// no place. If every healthy target was tried, one may be tried again. If every healthy target is ejected,
     /// ejection does not count: it is a guess from single failures, and refusing everything would be worse. The
     /// health check is the operator's word: if it fails for all, so does the choice.
-    pub(super) fn pick(
+    pub(crate) fn pick(
         &self,
         balance: Balance,
         tried: &[SocketAddr],
@@ -163,7 +163,7 @@ fn greatest_common_divisor(a: u32, b: u32) -> u32 {
 }
 
 /// A number that looks random for each ticket (SplitMix64). Fair, not secret.
-pub(super) fn mix(ticket: u64) -> u64 {
+pub(crate) fn mix(ticket: u64) -> u64 {
     let mut word = ticket.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

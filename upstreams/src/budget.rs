@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use super::clock::millis;
+use crate::clock::millis;
 
 /// Seconds that the budget looks back.
 const WINDOW_SECONDS: u64 = 10;
@@ -25,18 +25,18 @@ const STAMP_MASK: u64 = 0xffff;
 /// threads that turn a slot over at the same moment may lose a count, and retries decided at the same moment may
 /// exceed the budget by the number of threads.
 #[derive(Debug, Default)]
-pub(super) struct RetryBudget {
+pub(crate) struct RetryBudget {
     slots: [AtomicU64; WINDOW_SECONDS as usize],
 }
 
 impl RetryBudget {
     /// Counts a request; first tries only.
-    pub(super) fn note_request(&self, now: Instant) {
+    pub(crate) fn note_request(&self, now: Instant) {
         self.count(now, ONE_REQUEST);
     }
 
     /// Whether one more retry fits into the budget. If so, it is counted.
-    pub(super) fn take(&self, now: Instant) -> bool {
+    pub(crate) fn take(&self, now: Instant) -> bool {
         let second = second(now);
         let (mut requests, mut retries) = (0, 0);
         for slot in &self.slots {

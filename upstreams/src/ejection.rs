@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use sallyport_config::upstream::Ejection;
 
-use super::balance::Board;
-use super::clock::millis;
-use super::target::Target;
+use crate::balance::Board;
+use crate::clock::millis;
+use crate::target::Target;
 
 /// What one try on a target came to. A client that went away says nothing about the target: do not report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub enum Observation {
 }
 
 /// Decides when a target is left out.
-pub(super) struct Ejector {
+pub(crate) struct Ejector {
     settings: Ejection,
     /// Held while one ejection is decided, so that two at a time do not exceed `max_percent`. Taken only when a
     /// target has failed often enough, never for a request that went well.
@@ -28,7 +28,7 @@ pub(super) struct Ejector {
 }
 
 impl Ejector {
-    pub(super) fn new(settings: Ejection) -> Self {
+    pub(crate) fn new(settings: Ejection) -> Self {
         Ejector { settings, deciding: Mutex::new(()) }
     }
 
@@ -36,7 +36,7 @@ impl Ejector {
     ///
     /// The count of failures in a row is not reset by an ejection: a target that comes back is on probation, and its
     /// next failure ejects it again at once.
-    pub(super) fn observe(&self, board: &Board, target: &Target, seen: Observation, now: Instant) -> bool {
+    pub(crate) fn observe(&self, board: &Board, target: &Target, seen: Observation, now: Instant) -> bool {
         match seen {
             Observation::Success => {
                 // Reading first keeps the line shared between cores while all is well.

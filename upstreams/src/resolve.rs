@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
-use super::Upstream;
-use super::balance::Board;
-use super::target::{Host, Source, Target};
+use crate::Upstream;
+use crate::balance::Board;
+use crate::target::{Host, Source, Target};
 
 /// The most addresses of one name that are used.
 const ADDRESSES_MAX: usize = 64;
@@ -19,20 +19,20 @@ const TARGETS_MAX: usize = 1024;
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
 
 /// The sources of an upstream and the addresses known of each.
-pub(super) struct Names {
-    pub(super) known: Vec<Known>,
+pub(crate) struct Names {
+    pub(crate) known: Vec<Known>,
 }
 
 /// What is known of one source.
-pub(super) struct Known {
-    pub(super) source: Source,
-    pub(super) addresses: Vec<SocketAddr>,
+pub(crate) struct Known {
+    pub(crate) source: Source,
+    pub(crate) addresses: Vec<SocketAddr>,
     /// Why the last resolution failed, if it did.
-    pub(super) error: Option<String>,
+    pub(crate) error: Option<String>,
 }
 
 impl Names {
-    pub(super) fn new(sources: Vec<Source>) -> Self {
+    pub(crate) fn new(sources: Vec<Source>) -> Self {
         let known = sources.into_iter().map(|source| {
             let addresses = match &source.host {
                 Host::Literal(address) => vec![SocketAddr::new(*address, source.port)],
@@ -72,13 +72,13 @@ impl Upstream {
     }
 
     /// Whether there is anything to resolve.
-    pub(super) fn has_names(&self) -> bool {
+    pub(crate) fn has_names(&self) -> bool {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.known.iter().any(|known| matches!(known.source.host, Host::Name(_)))
     }
 
     /// Takes in what a resolution said. Whether the addresses are others than before.
-    pub(super) fn learn(&self, index: usize, result: io::Result<Vec<SocketAddr>>) -> bool {
+    pub(crate) fn learn(&self, index: usize, result: io::Result<Vec<SocketAddr>>) -> bool {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(known) = names.known.get_mut(index) else { return false };
         let addresses = result.and_then(|addresses| {
@@ -112,7 +112,7 @@ impl Upstream {
     }
 
     /// Starts with the addresses that another upstream knows for the same names.
-    pub(super) fn adopt(&self, running: &Upstream) {
+    pub(crate) fn adopt(&self, running: &Upstream) {
         {
             let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
             let theirs = running.names.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,7 +129,7 @@ impl Upstream {
     }
 
     /// Makes the board anew from what is known. Targets that were on it keep their state.
-    pub(super) fn rebuild(&self) {
+    pub(crate) fn rebuild(&self) {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.board.load_full();
         let mut targets: Vec<Arc<Target>> = Vec::new();

@@ -1,21 +1,29 @@
-//! The services behind the edge: which target a request gets, how it is spoken to, when it is left out.
+//! The services that requests go to: which target a request gets, how it is spoken to, how long it may take, when it is
+//! left out.
 //!
 //! An [`Upstream`] outlives reloads that do not change it, and with it health, load, retry budget and pool. Choosing
 //! a target reads atomics and nothing else; names are resolved and health is checked in a task ([`Upstream::tend`]).
-//! What a request is sent, and whether it is tried again, is the edge's.
+//! What a request is sent, and whether this one may be sent again, is the caller's.
 
+mod load;
+mod target;
+mod resolve;
 mod balance;
-mod clock;
-mod deadline;
-mod dial;
 mod ejection;
 mod health;
-mod pace;
-mod peer;
-mod resolve;
-mod retry;
 mod snapshot;
-mod target;
+
+// A try on a target:
+mod peer;
+mod dial;
+mod deadline;
+mod pace;
+
+// One more:
+mod retry;
+mod budget;
+
+mod clock;
 #[cfg(test)]
 mod tests;
 
@@ -34,16 +42,18 @@ use sallyport_config::route::Timeouts;
 use sallyport_config::upstream::Upstream as Settings;
 
 use balance::Board;
+use budget::RetryBudget;
 use clock::millis;
 use ejection::Ejector;
 use peer::Speech;
 use resolve::Names;
-use retry::RetryBudget;
 use target::Source;
 
 pub use balance::PickError;
 pub use ejection::Observation;
+pub use load::{Upstreams, load, tend};
 pub use pace::{Late, Pace};
+pub use retry::Retry;
 pub use snapshot::{Snapshot, TargetSnapshot, TargetState};
 pub use target::Picked;
 

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use super::clock::millis;
+use crate::clock::millis;
 
 /// How late a limit may be noticed.
 const TICK: Duration = Duration::from_millis(25);
@@ -30,7 +30,7 @@ const TERM_SHIFT: u32 = 48;
 const DUE_MASK: u64 = (1 << TERM_SHIFT) - 1;
 
 /// The time limit of one connection.
-pub(super) struct Deadline {
+pub(crate) struct Deadline {
     word: Arc<AtomicU64>,
     terms: AtomicU16,
     watch: &'static Watch,
@@ -41,11 +41,11 @@ pub(super) struct Deadline {
 /// The right of one exchange to set limits on a connection. Limits of an earlier exchange are void once a later one
 /// has begun, so an exchange that clears its limit late does not clear that of the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Term(u16);
+pub(crate) struct Term(u16);
 
 impl Deadline {
     /// Watches the connection that `socket` is a second descriptor of.
-    pub(super) fn new(socket: TcpStream, watch: &'static Watch) -> Self {
+    pub(crate) fn new(socket: TcpStream, watch: &'static Watch) -> Self {
         let socket = Arc::new(socket);
         let word = Arc::new(AtomicU64::new(0));
         watch.add(Line { word: word.clone(), socket: Arc::downgrade(&socket) });
@@ -53,7 +53,7 @@ impl Deadline {
     }
 
     /// Begins an exchange on the connection. No limit is set yet.
-    pub(super) fn begin(&self) -> Term {
+    pub(crate) fn begin(&self) -> Term {
         let term = Term(self.terms.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
         let cleared = u64::from(term.0) << TERM_SHIFT;
         self.replace(|word| (word != FIRED).then_some(cleared));
@@ -61,7 +61,7 @@ impl Deadline {
     }
 
     /// Sets the limit to `after` from `now`, in place of the one before.
-    pub(super) fn arm(&self, term: Term, now: Instant, after: Duration) {
+    pub(crate) fn arm(&self, term: Term, now: Instant, after: Duration) {
         let due = now.checked_add(after).map_or(DUE_MASK, millis).min(DUE_MASK - 1);
         let word = u64::from(term.0) << TERM_SHIFT | due;
         if self.replace(|old| of_term(old, term).then_some(word)) {
@@ -70,12 +70,12 @@ impl Deadline {
     }
 
     /// Clears the limit.
-    pub(super) fn disarm(&self, term: Term) {
+    pub(crate) fn disarm(&self, term: Term) {
         self.replace(|old| of_term(old, term).then_some(old & !DUE_MASK));
     }
 
     /// Whether a limit has passed and the connection was shut down for it.
-    pub(super) fn fired(&self) -> bool {
+    pub(crate) fn fired(&self) -> bool {
         self.word.load(Ordering::SeqCst) == FIRED
     }
 
@@ -95,7 +95,7 @@ impl fmt::Debug for Deadline {
 }
 
 /// The thread that looks after the deadlines, and how to reach it.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     arrivals: Mutex<Vec<Line>>,
     asleep: AtomicBool,
     thread: OnceLock<Thread>,
@@ -111,7 +111,7 @@ impl Watch {
     ///
     /// # Errors
     /// The thread could not be started.
-    pub(super) fn shared() -> Result<&'static Watch, &'static str> {
+    pub(crate) fn shared() -> Result<&'static Watch, &'static str> {
         static SHARED: Watch = Watch {
             arrivals: Mutex::new(Vec::new()),
             asleep: AtomicBool::new(false),

@@ -14,8 +14,8 @@ use sallyport_config::route::Timeouts;
 use sallyport_config::upstream::{Protocol, Upstream as Settings};
 use sallyport_identity::trust::authorities;
 
-use super::dial::Dial;
-use super::target::Source;
+use crate::dial::Dial;
+use crate::target::Source;
 
 /// How long a connection waits in the pool for its next use. Pingora's default is for ever.
 const POOL_IDLE: Duration = Duration::from_secs(60);
@@ -29,7 +29,7 @@ const H2_CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 const H2_PING: Duration = Duration::from_secs(30);
 
 /// What every peer of an upstream has in common.
-pub(super) struct Speech {
+pub(crate) struct Speech {
     protocol: Protocol,
     tls: Option<Tls>,
     /// Part of the pool's key. Pingora's own key leaves out the authorities: without this, a connection checked
@@ -44,7 +44,7 @@ struct Tls {
 
 impl Speech {
     /// Reads what the settings say, the authorities from their file. `None` if something was reported.
-    pub(super) fn new(name: &str, settings: &Settings, base: &Path, report: &mut Report) -> Option<Self> {
+    pub(crate) fn new(name: &str, settings: &Settings, base: &Path, report: &mut Report) -> Option<Self> {
         let tls = match &settings.tls {
             None => None,
             Some(tls) => {
@@ -75,7 +75,7 @@ impl Speech {
     }
 
     /// Whether connections of the one may serve the other.
-    pub(super) fn same(&self, other: &Speech) -> bool {
+    pub(crate) fn same(&self, other: &Speech) -> bool {
         self.group == other.group
     }
 
@@ -94,12 +94,12 @@ impl Speech {
     }
 
     /// The scheme of URLs to the targets.
-    pub(super) fn tls(&self) -> bool {
+    pub(crate) fn tls(&self) -> bool {
         self.tls.is_some()
     }
 
     /// The peer for one address, without the time limits of a route.
-    pub(super) fn template(&self, source: &Source, address: SocketAddr) -> HttpPeer {
+    pub(crate) fn template(&self, source: &Source, address: SocketAddr) -> HttpPeer {
         // An empty name would turn certificate checks off in Pingora; the host of a source is never empty.
         let name =
             self.tls.as_ref().map(|tls| tls.server_name.clone().unwrap_or_else(|| source.host.to_string()));
@@ -138,7 +138,7 @@ impl Speech {
 
 /// The peer for one try: the template with the time limits of the route. Costs the box, and for TLS the server name;
 /// everything else in a peer is plain or shared.
-pub(super) fn with_timeouts(template: &HttpPeer, timeouts: &Timeouts) -> Box<HttpPeer> {
+pub(crate) fn with_timeouts(template: &HttpPeer, timeouts: &Timeouts) -> Box<HttpPeer> {
     let mut peer = Box::new(template.clone());
     let options = &mut peer.options;
     options.connection_timeout = on(*timeouts.connect);
