@@ -9,8 +9,8 @@ use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
 use sallyport_config::ws_bridge::Source;
 use sallyport_config::{Located, Report};
+use sallyport_kafka::Record;
 use sallyport_ws_bridge::mapping::{CHANNEL_BYTES_MAX, Mapping};
-use sallyport_ws_bridge::record::Record;
 
 static MAPPING: LazyLock<Mapping> = LazyLock::new(|| {
     let text = |text: &str| Located::nowhere(text.to_owned());

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use sallyport_kafka::EmbeddedBroker;
 use sallyport_ws_bridge::Serving;
-use sallyport_ws_bridge::kafka::EmbeddedBroker;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, UnixStream};

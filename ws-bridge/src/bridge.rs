@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use prometheus::Registry;
+use sallyport_kafka::{DeadLetters, Producer, Reader};
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -20,7 +21,6 @@ use crate::connection::{Connection, Ended, ping};
 use crate::feed::Feed;
 use crate::hello::{Hello, Stream};
 use crate::hub::Hub;
-use crate::kafka::{self, DeadLetters, Producer, Reader};
 use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::protocol::Close;
@@ -43,7 +43,7 @@ const SPREAD_PERCENT: u32 = 80;
 pub enum StartError {
     /// A Kafka client cannot be made.
     #[error(transparent)]
-    Kafka(#[from] kafka::StartError),
+    Kafka(#[from] sallyport_kafka::StartError),
     /// Two metrics have the same name.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -53,7 +53,7 @@ pub enum StartError {
 #[derive(Clone)]
 pub struct BridgeMetrics {
     bridge: Arc<Metrics>,
-    kafka: kafka::Metrics,
+    kafka: sallyport_kafka::Metrics,
 }
 
 /// A running bridge.
@@ -100,7 +100,7 @@ impl BridgeMetrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(BridgeMetrics {
             bridge: Arc::new(Metrics::new(registry)?),
-            kafka: kafka::Metrics::register(registry)?,
+            kafka: sallyport_kafka::Metrics::register(registry)?,
         })
     }
 }

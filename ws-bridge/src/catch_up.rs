@@ -5,13 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sallyport_kafka::{ClusterSettings, Range, ReadError, Record};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::event::Event;
 use crate::feed::Feed;
 use crate::hub::{CatchUpNeeded, CaughtUp, Stored};
-use crate::kafka::{self, ClusterSettings, Range, ReadError};
-use crate::record::Record;
 
 /// How long others may join a reading before it begins.
 const GATHER: Duration = Duration::from_millis(20);
@@ -110,7 +109,7 @@ impl Sources {
         for (name, cluster) in &self.clusters {
             let Some(feed) = self.feeds.get(name) else { continue };
             let ranges = union(batch, name);
-            kafka::read_ranges(cluster, &ranges, left, READ_MAX, &mut |record: Record| {
+            sallyport_kafka::read_ranges(cluster, &ranges, left, READ_MAX, &mut |record: Record| {
                 left = left.saturating_sub(1);
                 for event in feed.events(&record) {
                     collected.take(event);

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use sallyport_condition::path::Place;
 use sallyport_condition::{Condition, EvaluationError, FieldPath, Found, Reads, Vars};
+use sallyport_kafka::Record;
 
 use crate::event::Event;
 use crate::hub::family::{OF_EVENT, OF_SUBSCRIPTION};
@@ -20,7 +21,6 @@ use crate::mapping::{FACTS, Outcome};
 use crate::plan::{Plan, SourcePlan};
 use crate::protocol::TagFilter;
 use crate::protocol::filter::FilterNode;
-use crate::record::Record;
 use crate::session::check_name;
 use crate::who::Who;
 

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use sallyport_kafka::{DeadLetters, Record, Sink};
+
 use crate::event::{Event, Place};
 use crate::hub::Hub;
-use crate::kafka::{DeadLetters, Sink};
 use crate::mapping::Poison;
 use crate::plan::SourcePlan;
-use crate::record::Record;
 
 /// Poison records of a source are told in the log at most so often.
 const LOG_EVERY_SECONDS: u64 = 10;

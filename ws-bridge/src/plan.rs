@@ -9,11 +9,11 @@ use sallyport_condition::{Condition, FieldPath, Projection, Reads};
 use sallyport_config::ws_bridge::{Publish, Source, WsBridge};
 use sallyport_config::{Config, Located, Report};
 use sallyport_identity::{Issuers, Verifier};
+use sallyport_kafka::{ClusterSettings, TopicPattern};
 use serde_json::Value;
 
 use crate::allowance::Allowance;
 use crate::hub::Family;
-use crate::kafka::{ClusterSettings, TopicPattern};
 use crate::mapping::Mapping;
 use crate::protocol::reply::json;
 use crate::template::{ClaimsTemplate, Template};

@@ -9,11 +9,11 @@ use clap::Args;
 use sallyport_config::load::io_words;
 use sallyport_config::{Config, Report};
 use sallyport_identity::{Issuers, Judgement, Moment, NotVerified, Verifier, load};
+use sallyport_kafka::Record;
 use sallyport_ws_bridge::Plan;
 use sallyport_ws_bridge::explain::{
     Decision, Delivery, EventExplanation, EventQuery, EventShown, SourceExplanation,
 };
-use sallyport_ws_bridge::record::Record;
 use serde_json::{Value, json};
 
 use super::{CANNOT, ConfigFile, Done, Format, NO, print_json};

@@ -8,8 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::Registry;
-use sallyport_ws_bridge::kafka::{EmbeddedBroker, Metrics, Reader, Sink, TopicPattern};
-use sallyport_ws_bridge::record::Record;
+use sallyport_kafka::{EmbeddedBroker, Metrics, Reader, Record, Sink, TopicPattern};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use sallyport_condition::{Alternative, Condition, EvaluationError, Place, Reads, Vars};
 use sallyport_config::ws_bridge::{self, Replay, Slow};
 use sallyport_config::{Located, Report};
+use sallyport_kafka::TopicPattern;
 use serde_json::{Map, Value};
 
 use super::ring::Stored;
 use crate::catch_up::unqualified;
-use crate::kafka::TopicPattern;
 use crate::protocol::reply::json;
 
 /// What `visible_to` may read.

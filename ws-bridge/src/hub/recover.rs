@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use sallyport_kafka::Range;
+
 use super::progress::{Position, Progress};
 use super::{Channel, FamilyState, Stored};
-use crate::kafka::Range;
 
 /// From where on a client wants to go on.
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use sallyport_kafka::Range;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -11,7 +12,6 @@ use super::family::Family;
 use super::recover::{CaughtUp, Missed, channels_of, missed};
 use super::{Channel, ClassKey, FamilyState, Hub, Member, Since, State, Stored, sees};
 use crate::client::Client;
-use crate::kafka::Range;
 use crate::protocol::TagFilter;
 use crate::protocol::reply::{self, ClientInfo, History, Presence, PresenceStats};
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sallyport_config::Report;
 use sallyport_config::ws_bridge;
+use sallyport_kafka::{Range, TopicPattern};
 use serde_json::{Value, json};
 
 use super::recover::CaughtUp;
 use super::*;
 use crate::client::{Client, Kind};
-use crate::kafka::{Range, TopicPattern};
 
 const TOPIC: &str = "main/t";
 

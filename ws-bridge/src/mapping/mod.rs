@@ -3,7 +3,6 @@
 //! A mapping decides nothing about who sees an event; it reads what conditions will ask, in the same single pass in which
 //! it reads its own fields. Sending poison records anywhere is not its business either.
 
-mod cloud_event;
 mod poison;
 mod template;
 #[cfg(test)]
@@ -18,13 +17,12 @@ use sallyport_condition::{
 };
 use sallyport_config::ws_bridge::Source;
 use sallyport_config::{Located, Report};
+use sallyport_kafka::{CloudEvent, Record};
 use serde_json::{Map, Value};
 
-use self::cloud_event::CloudEvent;
 pub use self::poison::{Poison, PoisonReason};
 use self::template::{Filling, Template};
 use crate::event::{Event, Place};
-use crate::record::Record;
 
 /// The variables of an event: what `when` may use, and what [`Event::facts`] may have.
 pub const FACTS: [&str; 5] = ["event", "ce", "key", "tags", "topic"];

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use sallyport_kafka::CloudEventError;
+
 /// A record that cannot be mapped: why, in a word for a metric and in a sentence for the log. Neither holds anything of
 /// the record's value, key or headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +62,18 @@ impl PoisonReason {
 impl Poison {
     pub(super) fn new(reason: PoisonReason, detail: impl Into<String>) -> Self {
         Poison { reason, detail: detail.into() }
+    }
+}
+
+impl From<CloudEventError> for Poison {
+    fn from(error: CloudEventError) -> Self {
+        let reason = match &error {
+            CloudEventError::Malformed(_) => PoisonReason::CloudEvent,
+            CloudEventError::NoData => PoisonReason::NoData,
+            CloudEventError::AttributeType(_) => PoisonReason::FieldType,
+            CloudEventError::NotText(_) => PoisonReason::NotText,
+        };
+        Poison::new(reason, error.to_string())
     }
 }
 

@@ -4,11 +4,10 @@ use std::borrow::Cow;
 
 use sallyport_condition::{FieldPath, singular};
 use sallyport_config::{Located, Report, nearest};
+use sallyport_kafka::{CloudEvent, Record};
 use serde_json::Value;
 
-use super::cloud_event::{CloudEvent, text};
 use super::poison::{Poison, PoisonReason};
-use crate::record::Record;
 
 /// Bytes of a template.
 const TEMPLATE_BYTES_MAX: usize = 1024;
@@ -150,7 +149,7 @@ impl Part {
                 let key = from.record.key.as_ref().map(|key| text(key, "key")).transpose()?;
                 Ok(key.map(Cow::Borrowed))
             }
-            Part::Attribute(name, header) => from.event.attribute(name, header),
+            Part::Attribute(name, header) => Ok(from.event.attribute(name, header)?),
             Part::Header(name) => {
                 let value = from.record.header(name).map(|value| text(value, name)).transpose()?;
                 Ok(value.map(Cow::Borrowed))
@@ -223,4 +222,10 @@ fn field(name: &Located<String>, report: &mut Report) -> Option<Part> {
     }
     error.hint(format!("there are: {FIELDS}"));
     None
+}
+
+/// A header or key as text.
+fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, Poison> {
+    std::str::from_utf8(bytes)
+        .map_err(|_| Poison::new(PoisonReason::NotText, format!("`{name}` is not UTF-8")))
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use sallyport_identity::{NotVerified, Verified};
+use sallyport_kafka::SendError;
 use serde_json::Value;
 
 use crate::allowance::Used;
@@ -18,7 +19,6 @@ use crate::bridge::Shared;
 use crate::client::Client;
 use crate::clients::Place;
 use crate::hub::Subscription;
-use crate::kafka::SendError;
 use crate::plan::PublishPlan;
 use crate::protocol::{Close, Command, ErrorCode, reply};
 use crate::who::Who;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use sallyport_condition::Vars;
+use sallyport_kafka::SendError;
 use serde::Serialize;
 
 use super::{Resume, Session, Wait};
 use crate::allowance::Used;
 use crate::hub::family_of;
-use crate::kafka::SendError;
 use crate::plan::PublishPlan;
 use crate::protocol::command::{Publish, Rpc};
 use crate::protocol::{Close, ErrorCode, reply};

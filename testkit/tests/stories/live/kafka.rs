@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sallyport_kafka::{EmbeddedBroker, Range, Record, read_ranges};
 use sallyport_testkit::wait::within;
 use sallyport_testkit::{LiveEdge, Mode};
-use sallyport_ws_bridge::kafka::{EmbeddedBroker, Range, read_ranges};
-use sallyport_ws_bridge::record::Record;
 use serde_json::{Value, json};
 
 use super::{note, number, section};

@@ -17,23 +17,23 @@ use rdkafka::topic_partition_list::Offset;
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, Message, Timestamp, TopicPartitionList};
 
-use super::context::Context;
-use crate::record::Record;
+use crate::Record;
+use crate::context::Context;
 
 /// Receives signals on librdkafka's threads: `Some(lane)` has something, or the consumer itself (`None`).
-pub(super) type Wake = Arc<dyn Fn(Option<usize>) + Send + Sync>;
+pub(crate) type Wake = Arc<dyn Fn(Option<usize>) + Send + Sync>;
 
 /// Where to begin to read a partition.
 #[derive(Debug, Clone)]
-pub(super) struct Start {
-    pub(super) topic: Arc<str>,
-    pub(super) partition: i32,
-    pub(super) offset: i64,
+pub(crate) struct Start {
+    pub(crate) topic: Arc<str>,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
 }
 
 /// What a lane had.
 #[derive(Debug)]
-pub(super) enum Polled {
+pub(crate) enum Polled {
     /// A record.
     Record(Record),
     /// The partition's end: the next offset, if librdkafka told it.
@@ -45,7 +45,7 @@ pub(super) enum Polled {
 }
 
 /// A consumer and its lanes. A lane keeps its number.
-pub(super) struct Lanes {
+pub(crate) struct Lanes {
     lanes: Vec<Lane>,
     consumer: Arc<BaseConsumer<Context>>,
     wake: Wake,
@@ -60,7 +60,7 @@ struct Lane {
 }
 
 impl Lanes {
-    pub(super) fn open(config: &ClientConfig, wake: Wake) -> KafkaResult<Lanes> {
+    pub(crate) fn open(config: &ClientConfig, wake: Wake) -> KafkaResult<Lanes> {
         let mut consumer: BaseConsumer<Context> = config.create_with_context(Context::default())?;
         let signalled = Arc::new(AtomicBool::new(false));
         let (wake_main, signalled_main) = (wake.clone(), signalled.clone());
@@ -75,7 +75,7 @@ impl Lanes {
     }
 
     /// Adds a lane for each start, in order. A partition may come only once in the life of the lanes.
-    pub(super) fn assign(&mut self, starts: &[Start]) -> KafkaResult<()> {
+    pub(crate) fn assign(&mut self, starts: &[Start]) -> KafkaResult<()> {
         let mut list = TopicPartitionList::with_capacity(starts.len());
         for start in starts {
             // Before the assignment: librdkafka leaves a queue alone that was split from the others.
@@ -101,16 +101,16 @@ impl Lanes {
         if starts.is_empty() { Ok(()) } else { self.consumer.incremental_assign(&list) }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.lanes.len()
     }
 
-    pub(super) fn context(&self) -> &Context {
+    pub(crate) fn context(&self) -> &Context {
         self.consumer.client().context()
     }
 
     /// Takes what the lane has next. Before the first call after a signal, [`Lanes::hear`] must be called.
-    pub(super) fn poll(&self, lane: usize) -> Option<Polled> {
+    pub(crate) fn poll(&self, lane: usize) -> Option<Polled> {
         let lane = self.lanes.get(lane)?;
         let polled = lane.queue.poll(Duration::ZERO)?;
         Some(match polled {
@@ -126,7 +126,7 @@ impl Lanes {
     }
 
     /// Lets the lane signal again.
-    pub(super) fn hear(&self, lane: usize) {
+    pub(crate) fn hear(&self, lane: usize) {
         if let Some(lane) = self.lanes.get(lane) {
             lane.signalled.store(false, Ordering::Release);
         }
@@ -134,7 +134,7 @@ impl Lanes {
 
     /// Serves the consumer's own queue until it is empty: log lines and errors, of which the context takes note.
     /// Gives the errors of the consumer as a whole.
-    pub(super) fn serve(&self) -> Vec<KafkaError> {
+    pub(crate) fn serve(&self) -> Vec<KafkaError> {
         self.signalled.store(false, Ordering::Release);
         let mut errors = Vec::new();
         loop {
@@ -151,7 +151,7 @@ impl Lanes {
     }
 
     /// Closes the consumer, which may take time, or never end if librdkafka is stuck: so not on this thread.
-    pub(super) fn close_elsewhere(self) {
+    pub(crate) fn close_elsewhere(self) {
         let closing = std::thread::Builder::new().name("kafka-close".to_owned()).spawn(move || drop(self));
         if let Err(error) = closing {
             log::warn!("a Kafka consumer was closed in place: cannot start a thread: {error}");
@@ -160,7 +160,7 @@ impl Lanes {
 
     /// Makes a partition stand still, as a stuck consumer would.
     #[cfg(test)]
-    pub(super) fn hold(&self, topic: &str, partition: i32) {
+    pub(crate) fn hold(&self, topic: &str, partition: i32) {
         let mut list = TopicPartitionList::new();
         list.add_partition(topic, partition);
         self.consumer.pause(&list).unwrap();

@@ -5,14 +5,14 @@ use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 /// The metrics of all clusters; clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    pub(super) records: IntCounterVec,
-    pub(super) bytes: IntCounterVec,
-    pub(super) lag: IntGaugeVec,
-    pub(super) stalls: IntCounterVec,
-    pub(super) recreated: IntCounterVec,
-    pub(super) errors: IntCounterVec,
-    pub(super) produced: IntCounterVec,
-    pub(super) dead_letters: IntCounterVec,
+    pub(crate) records: IntCounterVec,
+    pub(crate) bytes: IntCounterVec,
+    pub(crate) lag: IntGaugeVec,
+    pub(crate) stalls: IntCounterVec,
+    pub(crate) recreated: IntCounterVec,
+    pub(crate) errors: IntCounterVec,
+    pub(crate) produced: IntCounterVec,
+    pub(crate) dead_letters: IntCounterVec,
 }
 
 impl Metrics {

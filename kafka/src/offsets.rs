@@ -8,11 +8,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::Offset;
 
-use super::context::Context;
+use crate::context::Context;
 
 /// Which offset is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// The first that is there.
     Low,
     /// The one after the last committed record (ListOffsets with the consumer's isolation level).
@@ -25,7 +25,7 @@ pub(super) enum Asked {
 ///
 /// # Errors
 /// The outer error if nobody answers; the inner if a partition has none, such as without a leader.
-pub(super) fn ask(
+pub(crate) fn ask(
     client: &BaseConsumer<Context>,
     partitions: &[(Arc<str>, i32)],
     asked: Asked,
@@ -59,7 +59,7 @@ pub(super) fn ask(
 }
 
 /// The same for callers that need all or nothing; a partition without such an offset is an error.
-pub(super) fn ask_all(
+pub(crate) fn ask_all(
     client: &BaseConsumer<Context>,
     partitions: &[(Arc<str>, i32)],
     asked: Asked,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::record::Record;
+use crate::Record;
 
-/// Receives what a [`Reader`](super::Reader) reads. Called on the reader's own thread, in order; must be quick,
+/// Receives what a [`Reader`](crate::Reader) reads. Called on the reader's own thread, in order; must be quick,
 /// because all partitions of a cluster wait meanwhile.
 pub trait Sink: Send + Sync + 'static {
     /// A committed record; in order within its partition, each once.

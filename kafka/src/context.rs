@@ -21,7 +21,7 @@ const TOPIC_IDS_MAX: usize = 10_000;
 
 /// Receives librdkafka's log lines and errors; called by whoever polls.
 #[derive(Debug, Default)]
-pub(super) struct Context {
+pub(crate) struct Context {
     told: AtomicU64,
     facts: Mutex<Facts>,
 }
@@ -35,30 +35,30 @@ struct Facts {
 
 /// A topic has this id now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TopicId {
-    pub(super) topic: String,
-    pub(super) id: String,
+pub(crate) struct TopicId {
+    pub(crate) topic: String,
+    pub(crate) id: String,
 }
 
 impl Context {
     /// How many log lines and errors came so far. A poll that served one and a poll that found nothing look alike
     /// from outside.
-    pub(super) fn told(&self) -> u64 {
+    pub(crate) fn told(&self) -> u64 {
         self.told.load(Ordering::Relaxed)
     }
 
     /// Why the cluster does not answer, in librdkafka's last words.
-    pub(super) fn take_reason(&self) -> Option<String> {
+    pub(crate) fn take_reason(&self) -> Option<String> {
         self.facts().reason.take()
     }
 
     /// The offset of the partition's end that was reported last.
-    pub(super) fn take_end(&self) -> Option<i64> {
+    pub(crate) fn take_end(&self) -> Option<i64> {
         self.facts().end.take()
     }
 
     /// The topics that were given an id.
-    pub(super) fn take_ids(&self) -> Vec<TopicId> {
+    pub(crate) fn take_ids(&self) -> Vec<TopicId> {
         std::mem::take(&mut self.facts().ids)
     }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use log::warn;
 
-use super::producer::{Concerned, Outgoing, Producer, owned_headers, word};
-use crate::record::Record;
+use crate::Record;
+use crate::producer::{Concerned, Outgoing, Producer, owned_headers, word};
 
 /// Bytes of the error's text that go along.
 const ERROR_BYTES_MAX: usize = 512;

@@ -8,7 +8,6 @@ use sallyport_config::kafka::Kafka;
 use sallyport_config::{Located, Node, Report};
 
 use super::*;
-use crate::record::Record;
 
 /// Nothing here takes so long unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);

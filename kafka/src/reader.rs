@@ -9,16 +9,16 @@ use std::time::Duration;
 use log::warn;
 use rdkafka::error::KafkaError;
 
-use super::context::Context;
-use super::error::StartError;
-use super::metrics::Metrics;
-use super::news::{News, Request};
-use super::pattern::TopicPattern;
-use super::scout::{Scout, State};
-use super::settings::ClusterSettings;
-use super::sink::{PartitionStatus, Sink};
-use super::thread::{Channels, Signal, Thread};
-use super::topics::Status;
+use crate::context::Context;
+use crate::error::StartError;
+use crate::metrics::Metrics;
+use crate::news::{News, Request};
+use crate::pattern::TopicPattern;
+use crate::scout::{Scout, State};
+use crate::settings::ClusterSettings;
+use crate::sink::{PartitionStatus, Sink};
+use crate::thread::{Channels, Signal, Thread};
+use crate::topics::Status;
 
 /// Messages of the scout that may wait for the reader thread.
 const NEWS_MAX: usize = 64;
@@ -155,7 +155,7 @@ impl Reader {
 
     /// Makes a partition stand still, as a stuck consumer would.
     #[cfg(test)]
-    pub(super) fn hold(&self, topic: &str, partition: i32) {
+    pub(crate) fn hold(&self, topic: &str, partition: i32) {
         self.signals.send(Signal::Hold(topic.to_owned(), partition)).unwrap();
     }
 }

@@ -12,8 +12,8 @@ use rdkafka::types::RDKafkaConfRes;
 use sallyport_config::kafka::Kafka;
 use sallyport_config::{Located, Location, Report, nearest};
 
-use super::context::Context;
-use super::error::reason;
+use crate::context::Context;
+use crate::error::reason;
 
 /// Records that are fetched ahead of the reader, a partition.
 const QUEUED_MESSAGES_MIN: &str = "5000";
@@ -187,12 +187,12 @@ impl ClusterSettings {
     }
 
     /// A cluster without any security, at these `host:port`, separated by commas.
-    pub(super) fn plain(name: &str, brokers: &str) -> Self {
+    pub(crate) fn plain(name: &str, brokers: &str) -> Self {
         Self::with_base(name, ClientConfig::new(), brokers)
     }
 
     /// For a broker that cannot find offsets by time: reading begins at the beginning.
-    pub(super) fn without_times(mut self) -> Self {
+    pub(crate) fn without_times(mut self) -> Self {
         self.times = false;
         self
     }
@@ -218,12 +218,12 @@ impl ClusterSettings {
     }
 
     /// Whether the broker finds offsets by time.
-    pub(super) fn finds_times(&self) -> bool {
+    pub(crate) fn finds_times(&self) -> bool {
         self.times
     }
 
     /// For a consumer of assigned partitions. There is no group; librdkafka wants a name for it nevertheless.
-    pub(super) fn consumer(&self) -> ClientConfig {
+    pub(crate) fn consumer(&self) -> ClientConfig {
         let mut config = self.scout();
         for (key, value) in [
             ("group.id", "sallyport"),
@@ -246,7 +246,7 @@ impl ClusterSettings {
     }
 
     /// For a client that only asks.
-    pub(super) fn scout(&self) -> ClientConfig {
+    pub(crate) fn scout(&self) -> ClientConfig {
         let mut config = self.base.clone();
         config.set("isolation.level", "read_committed");
         config.set("allow.auto.create.topics", "false");
@@ -256,7 +256,7 @@ impl ClusterSettings {
     }
 
     /// For a producer whose records are acknowledged by all in-sync replicas, each stored once.
-    pub(super) fn producer(&self) -> ClientConfig {
+    pub(crate) fn producer(&self) -> ClientConfig {
         let mut config = self.base.clone();
         config.set("acks", "all");
         config.set("enable.idempotence", "true");

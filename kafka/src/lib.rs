@@ -3,8 +3,9 @@
 //! A [`Reader`] has two threads. The *reader thread* owns the consumer and calls the [`Sink`]; it never asks the
 //! broker anything it would have to wait for. The *scout thread* has a client of its own for such questions: which
 //! topics and partitions exist, where reading begins, how far the partitions reach. It tells the reader thread in
-//! messages. What a record means is not known here.
+//! messages. What a record means is not known here, but for the attributes of a [`CloudEvent`].
 
+mod record;
 mod error;
 mod settings;
 mod pattern;
@@ -22,10 +23,12 @@ mod ranges;
 mod producer;
 mod dead_letters;
 mod embedded;
+mod cloud_event;
 
 #[cfg(test)]
 mod tests;
 
+pub use cloud_event::{CloudEvent, CloudEventError};
 pub use dead_letters::DeadLetters;
 pub use embedded::EmbeddedBroker;
 pub use error::{ReadError, SendError, StartError};
@@ -34,5 +37,6 @@ pub use pattern::TopicPattern;
 pub use producer::Producer;
 pub use ranges::{Range, read_ranges};
 pub use reader::{Reader, Timing};
+pub use record::Record;
 pub use settings::ClusterSettings;
 pub use sink::{PartitionStatus, Sink};

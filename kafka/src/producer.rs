@@ -13,9 +13,9 @@ use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{ClientConfig, ClientContext};
 use tokio::sync::oneshot;
 
-use super::error::{SendError, StartError, reason};
-use super::metrics::Metrics;
-use super::settings::ClusterSettings;
+use crate::error::{SendError, StartError, reason};
+use crate::metrics::Metrics;
+use crate::settings::ClusterSettings;
 
 /// Sends records to a cluster; clones share one client and its queue of at most 10,000 records or 16 MiB. A record
 /// that is not acknowledged within `message.timeout.ms` (default here: 10 s) has failed.
@@ -35,20 +35,20 @@ type Client = ThreadedProducer<Outcomes>;
 
 /// A record to be sent.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Outgoing<'a> {
-    pub(super) topic: &'a str,
+pub(crate) struct Outgoing<'a> {
+    pub(crate) topic: &'a str,
     /// `None`: by the key, as librdkafka does it.
-    pub(super) partition: Option<i32>,
-    pub(super) key: Option<&'a [u8]>,
-    pub(super) value: Option<&'a [u8]>,
-    pub(super) timestamp: Option<i64>,
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: Option<&'a [u8]>,
+    pub(crate) timestamp: Option<i64>,
 }
 
 /// What became of a record: partition and offset.
-pub(super) type Outcome = Result<(i32, i64), SendError>;
+pub(crate) type Outcome = Result<(i32, i64), SendError>;
 
 /// Who wants to know what became of a record.
-pub(super) enum Concerned {
+pub(crate) enum Concerned {
     /// Somebody waits.
     Caller(oneshot::Sender<Outcome>),
     /// Counted as a dead letter.
@@ -95,7 +95,7 @@ impl Producer {
         self.send_as(outgoing, owned_headers(headers.iter().copied())).await
     }
 
-    pub(super) async fn send_as(&self, outgoing: Outgoing<'_>, headers: OwnedHeaders) -> Outcome {
+    pub(crate) async fn send_as(&self, outgoing: Outgoing<'_>, headers: OwnedHeaders) -> Outcome {
         let (tell, told) = oneshot::channel();
         if let Err(error) = self.post(outgoing, headers, Concerned::Caller(tell)) {
             self.shared.metrics.produced.with_label_values(&[&*self.shared.cluster, word(&error)]).inc();
@@ -105,7 +105,7 @@ impl Producer {
     }
 
     /// Puts a record into the queue; never waits.
-    pub(super) fn post(
+    pub(crate) fn post(
         &self,
         outgoing: Outgoing<'_>,
         headers: OwnedHeaders,
@@ -126,12 +126,12 @@ impl Producer {
     }
 
     /// The metrics that the producer counts in.
-    pub(super) fn metrics(&self) -> &Metrics {
+    pub(crate) fn metrics(&self) -> &Metrics {
         &self.shared.metrics
     }
 
     /// The cluster's name.
-    pub(super) fn cluster(&self) -> &Arc<str> {
+    pub(crate) fn cluster(&self) -> &Arc<str> {
         &self.shared.cluster
     }
 
@@ -170,12 +170,12 @@ fn open(config: &ClientConfig, cluster: &Arc<str>, metrics: &Metrics) -> Result<
 }
 
 /// Headers in librdkafka's hands.
-pub(super) fn owned_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> OwnedHeaders {
+pub(crate) fn owned_headers<'a>(headers: impl Iterator<Item = (&'a str, &'a [u8])>) -> OwnedHeaders {
     headers.fold(OwnedHeaders::new(), |all, (key, value)| all.insert(Header { key, value: Some(value) }))
 }
 
 /// Counts outcomes and tells them.
-pub(super) struct Outcomes {
+pub(crate) struct Outcomes {
     cluster: Arc<str>,
     metrics: Metrics,
 }
@@ -215,7 +215,7 @@ impl ProducerContext for Outcomes {
 }
 
 /// The metrics' word for an error.
-pub(super) fn word(error: &SendError) -> &'static str {
+pub(crate) fn word(error: &SendError) -> &'static str {
     match error {
         SendError::Full => "full",
         SendError::Unavailable(_) => "unavailable",

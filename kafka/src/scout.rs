@@ -13,13 +13,13 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
 
-use super::context::Context;
-use super::error::reason;
-use super::metrics::Metrics;
-use super::news::{High, News, Request};
-use super::offsets::{Asked, ask, ask_all};
-use super::pattern::TopicPattern;
-use super::reader::Timing;
+use crate::context::Context;
+use crate::error::reason;
+use crate::metrics::Metrics;
+use crate::news::{High, News, Request};
+use crate::offsets::{Asked, ask, ask_all};
+use crate::pattern::TopicPattern;
+use crate::reader::Timing;
 
 /// Names asked for one by one; with more, or with a pattern, all topics are asked for at once.
 const NAMES_ASKED_MAX: usize = 16;
@@ -46,23 +46,23 @@ struct Known {
 }
 
 /// What the thread owns.
-pub(super) struct Scout {
-    pub(super) cluster: Arc<str>,
-    pub(super) client: BaseConsumer<Context>,
-    pub(super) patterns: Vec<TopicPattern>,
-    pub(super) finds_times: bool,
-    pub(super) window: Duration,
-    pub(super) timing: Timing,
-    pub(super) metrics: Metrics,
-    pub(super) requests: Receiver<Request>,
+pub(crate) struct Scout {
+    pub(crate) cluster: Arc<str>,
+    pub(crate) client: BaseConsumer<Context>,
+    pub(crate) patterns: Vec<TopicPattern>,
+    pub(crate) finds_times: bool,
+    pub(crate) window: Duration,
+    pub(crate) timing: Timing,
+    pub(crate) metrics: Metrics,
+    pub(crate) requests: Receiver<Request>,
     /// Tells the reader thread; `false` if it is too busy to take more now.
-    pub(super) tell: Box<dyn Fn(News) -> bool + Send>,
-    pub(super) state: State,
+    pub(crate) tell: Box<dyn Fn(News) -> bool + Send>,
+    pub(crate) state: State,
 }
 
 /// What the thread remembers.
 #[derive(Default)]
-pub(super) struct State {
+pub(crate) struct State {
     known: HashMap<Arc<str>, Known>,
     editions: HashMap<Arc<str>, u64>,
     examine: HashMap<Arc<str>, u64>,
@@ -76,7 +76,7 @@ pub(super) struct State {
 
 impl Scout {
     /// Runs until it is told to stop or nobody listens any more.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         let mut looked: Option<Instant> = None;
         loop {
             let due = looked.is_none_or(|at| at.elapsed() >= self.timing.discovery) || self.state.unsettled;
@@ -355,7 +355,7 @@ impl Scout {
 }
 
 /// A partition's number as Kafka has it.
-pub(super) fn partition_number(number: usize) -> i32 {
+pub(crate) fn partition_number(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
 

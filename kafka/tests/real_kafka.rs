@@ -18,10 +18,9 @@ use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use sallyport_config::kafka::Kafka;
 use sallyport_config::{Located, Report};
-use sallyport_ws_bridge::kafka::{
-    ClusterSettings, Metrics, Range, ReadError, Reader, Sink, Timing, TopicPattern, read_ranges,
+use sallyport_kafka::{
+    ClusterSettings, Metrics, Range, ReadError, Reader, Record, Sink, Timing, TopicPattern, read_ranges,
 };
-use sallyport_ws_bridge::record::Record;
 
 /// Nothing here takes so long unless it is broken; compaction takes longest.
 const PATIENCE: Duration = Duration::from_secs(120);

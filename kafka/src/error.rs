@@ -26,7 +26,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    pub(super) fn client(cluster: &Arc<str>, error: &KafkaError) -> Self {
+    pub(crate) fn client(cluster: &Arc<str>, error: &KafkaError) -> Self {
         StartError::Client { cluster: cluster.clone(), reason: reason(error) }
     }
 }
@@ -74,7 +74,7 @@ pub enum SendError {
 }
 
 /// librdkafka's words, without the settings' values that some of its errors carry.
-pub(super) fn reason(error: &KafkaError) -> String {
+pub(crate) fn reason(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, _, key, _) => format!("the setting `{key}` is refused"),
         KafkaError::ClientCreation(reason) => reason.clone(),

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
-use super::context::Context;
-use super::error::{ReadError, reason};
-use super::lanes::{Lanes, Polled, Start};
-use super::offsets::{Asked, ask_all};
-use super::settings::ClusterSettings;
-use crate::record::Record;
+use crate::Record;
+use crate::context::Context;
+use crate::error::{ReadError, reason};
+use crate::lanes::{Lanes, Polled, Start};
+use crate::offsets::{Asked, ask_all};
+use crate::settings::ClusterSettings;
 
 /// A range of a partition. A partition may come only once among the ranges of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,16 +12,32 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::poison::{Poison, PoisonReason};
-use crate::record::Record;
+use crate::Record;
 
 /// The prefix of attributes among a record's headers, binary mode.
 const PREFIX: &str = "ce_";
 
+/// Why a record cannot be read as the CloudEvent that it claims to be. Nothing of the record's value is in it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloudEventError {
+    /// The value is not a CloudEvent although its content type says so, or of a format that is not read.
+    #[error("{0}")]
+    Malformed(String),
+    /// An envelope without data.
+    #[error("the CloudEvent has no `data`")]
+    NoData,
+    /// The attribute of this name is an object or a list.
+    #[error("the attribute `{0}` is not a text, a number or a boolean")]
+    AttributeType(String),
+    /// The header of this name is not UTF-8.
+    #[error("`{0}` is not UTF-8")]
+    NotText(String),
+}
+
 /// A record's value, seen as a CloudEvent where it is one.
-pub(super) struct CloudEvent<'a> {
+pub struct CloudEvent<'a> {
     /// The data: the record's value, or what an envelope holds.
-    pub(super) data: Bytes,
+    pub data: Bytes,
     attributes: Attributes<'a>,
 }
 
@@ -33,8 +49,11 @@ enum Attributes<'a> {
 }
 
 impl<'a> CloudEvent<'a> {
-    /// Tells the mode by the content type, as section 3 of the binding has it, and finds the data.
-    pub(super) fn of(record: &'a Record, value: &'a Bytes) -> Result<Self, Poison> {
+    /// Tells the mode by the content type, as section 3 of the binding has it, and finds the data. `value` is the record's.
+    ///
+    /// # Errors
+    /// The content type promises a CloudEvent, and there is none that can be read.
+    pub fn of(record: &'a Record, value: &'a Bytes) -> Result<Self, CloudEventError> {
         let content_type = record.header("content-type").map_or(&[][..], |value| value.as_ref());
         let content_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
         let format = b"application/cloudevents";
@@ -44,23 +63,26 @@ impl<'a> CloudEvent<'a> {
             return Ok(CloudEvent { data: value.clone(), attributes: Attributes::Headers(record) });
         }
         if !content_type[format.len()..].eq_ignore_ascii_case(b"+json") {
-            let detail = "of the formats of structured mode only `application/cloudevents+json` is read";
-            return Err(Poison::new(PoisonReason::CloudEvent, detail));
+            return Err(CloudEventError::Malformed(
+                "of the formats of structured mode only `application/cloudevents+json` is read".to_owned(),
+            ));
         }
         let envelope: BTreeMap<Cow<'a, str>, &'a RawValue> =
             serde_json::from_slice(value).map_err(|error| {
                 let (line, column) = (error.line(), error.column());
-                let detail = format!(
+                CloudEventError::Malformed(format!(
                     "the envelope of the CloudEvent is not a JSON object: line {line}, column {column}"
-                );
-                Poison::new(PoisonReason::CloudEvent, detail)
+                ))
             })?;
         let data = enveloped(&envelope, value)?;
         Ok(CloudEvent { data, attributes: Attributes::Envelope(envelope) })
     }
 
-    /// An attribute by its name, and by its name as a header; `None` where it is missing or null.
-    pub(super) fn attribute(&self, name: &str, header: &str) -> Result<Option<Cow<'_, str>>, Poison> {
+    /// An attribute by its name, and by its name as a header (`ce_` before it); `None` where it is missing or null.
+    ///
+    /// # Errors
+    /// It is there and is no text, number or boolean.
+    pub fn attribute(&self, name: &str, header: &str) -> Result<Option<Cow<'_, str>>, CloudEventError> {
         match &self.attributes {
             Attributes::Headers(record) => {
                 // The content type of binary mode is this attribute.
@@ -75,8 +97,7 @@ impl<'a> CloudEvent<'a> {
                 None | Some(Value::Null) => Ok(None),
                 Some(Value::String(text)) => Ok(Some(Cow::Owned(text))),
                 Some(Value::Array(_) | Value::Object(_)) => {
-                    let detail = format!("the attribute `{name}` is not a text, a number or a boolean");
-                    Err(Poison::new(PoisonReason::FieldType, detail))
+                    Err(CloudEventError::AttributeType(name.to_owned()))
                 }
                 Some(other) => Ok(Some(Cow::Owned(other.to_string()))),
             },
@@ -84,7 +105,10 @@ impl<'a> CloudEvent<'a> {
     }
 
     /// Attributes as an object, those of these names, or all of them.
-    pub(super) fn facts(&self, names: Option<&[Box<str>]>) -> Result<Value, Poison> {
+    ///
+    /// # Errors
+    /// One of them cannot be read.
+    pub fn facts(&self, names: Option<&[Box<str>]>) -> Result<Value, CloudEventError> {
         let wanted = |name: &str| names.is_none_or(|names| names.iter().any(|wanted| **wanted == *name));
         let mut facts = Map::new();
         match &self.attributes {
@@ -124,33 +148,31 @@ fn is_attribute(name: &str) -> bool {
 fn attribute_value(
     envelope: &BTreeMap<Cow<'_, str>, &RawValue>,
     name: &str,
-) -> Result<Option<Value>, Poison> {
+) -> Result<Option<Value>, CloudEventError> {
     let Some(raw) = envelope.get(name).filter(|_| is_attribute(name)) else { return Ok(None) };
     let read = serde_json::from_str(raw.get());
-    read.map(Some)
-        .map_err(|_| Poison::new(PoisonReason::CloudEvent, format!("the attribute `{name}` cannot be read")))
+    read.map(Some).map_err(|_| CloudEventError::Malformed(format!("the attribute `{name}` cannot be read")))
 }
 
 /// The data of an envelope: JSON in `data`, or JSON in Base64 in `data_base64` (JSON event format, section 3.1.1).
-fn enveloped(envelope: &BTreeMap<Cow<'_, str>, &RawValue>, value: &Bytes) -> Result<Bytes, Poison> {
+fn enveloped(envelope: &BTreeMap<Cow<'_, str>, &RawValue>, value: &Bytes) -> Result<Bytes, CloudEventError> {
     match (envelope.get("data"), envelope.get("data_base64")) {
         (Some(_), Some(_)) => {
-            Err(Poison::new(PoisonReason::CloudEvent, "the CloudEvent has both `data` and `data_base64`"))
+            Err(CloudEventError::Malformed("the CloudEvent has both `data` and `data_base64`".to_owned()))
         }
         (Some(data), None) => Ok(value.slice_ref(data.get().as_bytes())),
         (None, Some(data)) => {
             let text: Option<Cow<'_, str>> = serde_json::from_str(data.get()).ok();
             let decoded = text.and_then(|text| STANDARD.decode(text.as_bytes()).ok());
             decoded.map(Bytes::from).ok_or_else(|| {
-                Poison::new(PoisonReason::CloudEvent, "`data_base64` of the CloudEvent is not Base64")
+                CloudEventError::Malformed("`data_base64` of the CloudEvent is not Base64".to_owned())
             })
         }
-        (None, None) => Err(Poison::new(PoisonReason::NoData, "the CloudEvent has no `data`")),
+        (None, None) => Err(CloudEventError::NoData),
     }
 }
 
-/// A header or key as text.
-pub(super) fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, Poison> {
-    std::str::from_utf8(bytes)
-        .map_err(|_| Poison::new(PoisonReason::NotText, format!("`{name}` is not UTF-8")))
+/// A header as text.
+fn text<'a>(bytes: &'a [u8], name: &str) -> Result<&'a str, CloudEventError> {
+    std::str::from_utf8(bytes).map_err(|_| CloudEventError::NotText(name.to_owned()))
 }

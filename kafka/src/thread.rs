@@ -14,14 +14,14 @@ use log::{debug, info, warn};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::error::reason;
-use super::lanes::{Lanes, Polled, Start, Wake};
-use super::metrics::Metrics;
-use super::news::{News, Request};
-use super::reader::Timing;
-use super::settings::ClusterSettings;
-use super::sink::Sink;
-use super::topics::{Status, Topics};
+use crate::error::reason;
+use crate::lanes::{Lanes, Polled, Start, Wake};
+use crate::metrics::Metrics;
+use crate::news::{News, Request};
+use crate::reader::Timing;
+use crate::settings::ClusterSettings;
+use crate::sink::Sink;
+use crate::topics::{Status, Topics};
 
 /// Records taken from one lane before the others have their turn.
 const BATCH_MAX: usize = 256;
@@ -33,7 +33,7 @@ const REBUILD_PAUSE: Duration = Duration::from_millis(500);
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// What wakes the reader thread.
-pub(super) enum Signal {
+pub(crate) enum Signal {
     /// A lane has something, or the consumer itself; of the consumer with this number.
     Lane(u64, Option<usize>),
     News(News),
@@ -43,16 +43,16 @@ pub(super) enum Signal {
 }
 
 /// How the thread hears and speaks.
-pub(super) struct Channels {
-    pub(super) signals: Sender<Signal>,
-    pub(super) received: Receiver<Signal>,
+pub(crate) struct Channels {
+    pub(crate) signals: Sender<Signal>,
+    pub(crate) received: Receiver<Signal>,
     /// Messages of the scout under way.
-    pub(super) waiting: Arc<AtomicUsize>,
-    pub(super) requests: Sender<Request>,
+    pub(crate) waiting: Arc<AtomicUsize>,
+    pub(crate) requests: Sender<Request>,
 }
 
 /// What the thread owns.
-pub(super) struct Thread {
+pub(crate) struct Thread {
     cluster: ClusterSettings,
     topics: Topics,
     sink: Arc<dyn Sink>,
@@ -79,7 +79,7 @@ pub(super) struct Thread {
 
 impl Thread {
     /// A thread that reads nothing yet.
-    pub(super) fn new(
+    pub(crate) fn new(
         cluster: &ClusterSettings,
         status: Status,
         sink: Arc<dyn Sink>,
@@ -108,7 +108,7 @@ impl Thread {
     }
 
     /// Runs until it is told to stop.
-    pub(super) fn run(mut self) {
+    pub(crate) fn run(mut self) {
         loop {
             let pause = if self.busy.is_empty() { SWEEP / 4 } else { Duration::ZERO };
             let mut signal = self.channels.received.recv_timeout(pause);

@@ -12,10 +12,10 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{DefaultProducerContext, Producer as _, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::error::{SendError, StartError, reason};
-use super::metrics::Metrics;
-use super::producer::{Outgoing, Producer, owned_headers};
-use super::settings::ClusterSettings;
+use crate::error::{SendError, StartError, reason};
+use crate::metrics::Metrics;
+use crate::producer::{Outgoing, Producer, owned_headers};
+use crate::settings::ClusterSettings;
 
 /// The name of the embedded cluster.
 const NAME: &str = "embedded";

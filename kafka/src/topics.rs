@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use prometheus::{IntCounter, IntGauge};
 
-use super::lanes::Start;
-use super::metrics::Metrics;
-use super::scout::partition_number;
-use super::sink::{PartitionStatus, Sink};
-use crate::record::Record;
+use crate::Record;
+use crate::lanes::Start;
+use crate::metrics::Metrics;
+use crate::scout::partition_number;
+use crate::sink::{PartitionStatus, Sink};
 
 /// A partition's figures, as other threads may ask for them.
 type Board = Arc<Mutex<BTreeMap<(Arc<str>, i32), Arc<Figures>>>>;
@@ -26,10 +26,10 @@ struct Figures {
 
 /// The state of all partitions, to be asked from any thread.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Status(Board);
+pub(crate) struct Status(Board);
 
 impl Status {
-    pub(super) fn all(&self) -> Vec<PartitionStatus> {
+    pub(crate) fn all(&self) -> Vec<PartitionStatus> {
         let board = locked(&self.0);
         let one = |((topic, partition), figures): (&(Arc<str>, i32), &Arc<Figures>)| {
             let position = figures.position.load(Ordering::Relaxed);
@@ -49,7 +49,7 @@ impl Status {
 }
 
 /// The topics that are read.
-pub(super) struct Topics {
+pub(crate) struct Topics {
     topics: HashMap<Arc<str>, Topic>,
     editions: HashMap<Arc<str>, u64>,
     status: Status,
@@ -57,19 +57,19 @@ pub(super) struct Topics {
 }
 
 /// A topic.
-pub(super) struct Topic {
-    pub(super) edition: u64,
-    pub(super) partitions: Vec<Partition>,
+pub(crate) struct Topic {
+    pub(crate) edition: u64,
+    pub(crate) partitions: Vec<Partition>,
     records: IntCounter,
     bytes: IntCounter,
 }
 
 /// A partition.
-pub(super) struct Partition {
+pub(crate) struct Partition {
     /// The next offset to be read; what is below was told, and is never told again.
-    pub(super) next: i64,
+    pub(crate) next: i64,
     /// Whether the offset to be read is not there.
-    pub(super) lost: bool,
+    pub(crate) lost: bool,
     first: i64,
     ready_at: i64,
     ready: bool,
@@ -86,22 +86,22 @@ struct Behind {
 }
 
 impl Topics {
-    pub(super) fn new(status: Status, metrics: Metrics) -> Self {
+    pub(crate) fn new(status: Status, metrics: Metrics) -> Self {
         Topics { topics: HashMap::new(), editions: HashMap::new(), status, metrics }
     }
 
     /// The topic, if this is still its edition.
-    pub(super) fn edition(&mut self, topic: &str, edition: u64) -> Option<&mut Topic> {
+    pub(crate) fn edition(&mut self, topic: &str, edition: u64) -> Option<&mut Topic> {
         self.topics.get_mut(topic).filter(|known| known.edition == edition)
     }
 
-    pub(super) fn known(&self, topic: &str) -> Option<(&Arc<str>, &Topic)> {
+    pub(crate) fn known(&self, topic: &str) -> Option<(&Arc<str>, &Topic)> {
         self.topics.get_key_value(topic)
     }
 
     /// Adds partitions from number `from` on, and gives where to begin to read them; nothing if the news is out of
     /// date.
-    pub(super) fn found(
+    pub(crate) fn found(
         &mut self,
         (topic, edition): (&Arc<str>, u64),
         from: usize,
@@ -151,7 +151,7 @@ impl Topics {
     }
 
     /// Forgets a topic that is another one now; gives the edition to come.
-    pub(super) fn forget(&mut self, topic: &Arc<str>, sink: &dyn Sink) -> u64 {
+    pub(crate) fn forget(&mut self, topic: &Arc<str>, sink: &dyn Sink) -> u64 {
         let edition = self.editions.entry(topic.clone()).or_default();
         *edition += 1;
         let known = self.topics.remove(topic);
@@ -166,7 +166,7 @@ impl Topics {
     }
 
     /// Where to go on reading, for every partition.
-    pub(super) fn starts(&mut self) -> Vec<Start> {
+    pub(crate) fn starts(&mut self) -> Vec<Start> {
         let mut starts = Vec::new();
         for (topic, known) in &mut self.topics {
             for (number, partition) in known.partitions.iter_mut().enumerate() {
@@ -181,7 +181,7 @@ impl Topics {
 
 impl Topic {
     /// Tells a record, unless it was told before.
-    pub(super) fn record(&mut self, record: Record, sink: &dyn Sink) {
+    pub(crate) fn record(&mut self, record: Record, sink: &dyn Sink) {
         let number = record.partition;
         let Some(partition) = self.partition(number) else { return };
         if record.offset < partition.next {
@@ -200,7 +200,7 @@ impl Topic {
     }
 
     /// The end of a partition was reached; `next` is the offset after it, if that is known.
-    pub(super) fn end(&mut self, topic: &Arc<str>, number: i32, next: Option<i64>, sink: &dyn Sink) {
+    pub(crate) fn end(&mut self, topic: &Arc<str>, number: i32, next: Option<i64>, sink: &dyn Sink) {
         let Some(partition) = self.partition(number) else { return };
         if let Some(next) = next {
             partition.skip_to(topic, number, next, sink);
@@ -213,7 +213,7 @@ impl Topic {
 
     /// The end of a partition was heard of. Whether the position has stood still for `stall` although there is
     /// more; an answer that comes later than `gap` after the one before begins the count anew.
-    pub(super) fn high(&mut self, number: i32, high: i64, stall: Duration, gap: Duration) -> bool {
+    pub(crate) fn high(&mut self, number: i32, high: i64, stall: Duration, gap: Duration) -> bool {
         let Some(partition) = self.partition(number) else { return false };
         partition.figures.high.store(high.max(partition.next), Ordering::Relaxed);
         partition.lag.set(i64::try_from(lag(partition.next, high)).unwrap_or(i64::MAX));
@@ -234,14 +234,14 @@ impl Topic {
         }
     }
 
-    pub(super) fn partition(&mut self, number: i32) -> Option<&mut Partition> {
+    pub(crate) fn partition(&mut self, number: i32) -> Option<&mut Partition> {
         self.partitions.get_mut(usize::try_from(number).ok()?)
     }
 }
 
 impl Partition {
     /// Moves the position forward over offsets that hold nothing for us.
-    pub(super) fn skip_to(&mut self, topic: &Arc<str>, number: i32, next: i64, sink: &dyn Sink) {
+    pub(crate) fn skip_to(&mut self, topic: &Arc<str>, number: i32, next: i64, sink: &dyn Sink) {
         if next > self.next {
             self.next = next;
             sink.position(topic, number, next);

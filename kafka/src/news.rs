@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 /// What the reader thread asks for.
-pub(super) enum Request {
+pub(crate) enum Request {
     /// The topic is another one now: find it anew, from its beginning.
     Forget {
         topic: Arc<str>,
@@ -19,7 +19,7 @@ pub(super) enum Request {
 
 /// What the scout found out.
 #[derive(Debug)]
-pub(super) enum News {
+pub(crate) enum News {
     /// Partitions from number `from` on: where to begin to read each, and the end of each now.
     Found { topic: Arc<str>, edition: u64, from: usize, starts: Vec<i64>, highs: Vec<i64> },
     /// The ends of partitions.
@@ -32,9 +32,9 @@ pub(super) enum News {
 
 /// The end of one partition.
 #[derive(Debug)]
-pub(super) struct High {
-    pub(super) topic: Arc<str>,
-    pub(super) edition: u64,
-    pub(super) partition: i32,
-    pub(super) high: i64,
+pub(crate) struct High {
+    pub(crate) topic: Arc<str>,
+    pub(crate) edition: u64,
+    pub(crate) partition: i32,
+    pub(crate) high: i64,
 }
