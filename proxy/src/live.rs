@@ -73,7 +73,7 @@ impl Live {
             return Ok(());
         }
         std::fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
-        let listener = server::bind(&self.folder.join("bridge")).await?;
+        let listener = sallyport_sidecar::bind(&self.folder.join("bridge")).await?;
         let host = Host::start(live, registry.clone())?;
         tokio::spawn(server::serve(listener, Arc::new(host.clone()), stop));
         // Reloads take turns, so nobody else has set it meanwhile.

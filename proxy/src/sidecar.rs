@@ -15,17 +15,13 @@ use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
 use sallyport_config::route::Timeouts;
 use sallyport_filters::Facts;
+use sallyport_sidecar::{CLAIMS, CLIENT};
 pub use sallyport_ws_bridge::hello::{Hello, Stream};
 
 /// Its name in logs, where an upstream's stands otherwise.
 pub(crate) const NAME: &str = "ws-bridge";
 /// How long a connection to the bridge waits in the pool for its next use.
 const POOL_IDLE: Duration = Duration::from_secs(60);
-
-/// The client's address. Only the edge says it, see [`crate::managed`].
-pub(crate) const CLIENT: &str = "Sallyport-Client";
-/// The claims of the client's identity: the JSON object in base64url without padding. Absent without an identity.
-pub(crate) const CLAIMS: &str = "Sallyport-Claims";
 
 /// Where a bridge can be reached.
 #[derive(Clone)]
@@ -120,7 +116,7 @@ impl Seat {
     }
 }
 
-/// Tells the bridge who the client is. The names are managed: no client can set them.
+/// Tells the bridge who the client is. The names are managed, see [`crate::managed`]: no client can set them.
 pub(crate) fn introduce(head: &mut RequestHeader, facts: &Facts) -> Result<()> {
     head.insert_header(CLIENT, facts.client.to_string())?;
     head.remove_header(CLAIMS);

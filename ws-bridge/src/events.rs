@@ -7,6 +7,7 @@ use std::task::Poll;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use http::StatusCode;
+use sallyport_sidecar::Refusal;
 
 use crate::bridge::Shared;
 use crate::client::Kind;
@@ -14,7 +15,7 @@ use crate::clients::Full;
 use crate::hub::Since;
 use crate::protocol::ErrorCode;
 use crate::protocol::reply::{self, json};
-use crate::server::{EventStream, EventsRequest, Refusal, event_block};
+use crate::server::{EventStream, EventsRequest, event_block};
 use crate::session::{Begun, Looked, Session, Wish};
 
 /// Opens a stream of events.

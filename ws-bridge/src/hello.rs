@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use sallyport_sidecar::Introduction;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -20,4 +21,11 @@ pub struct Hello {
     pub request_id: String,
     /// What lives as long as the connection: places in limits of the edge. Drop it when the connection has ended.
     pub hold: Box<dyn Send>,
+}
+
+impl From<Introduction> for Hello {
+    /// In a process of its own: the edge counts the connection for as long as it is open, so nothing has to be held here.
+    fn from(Introduction { client, claims, request_id }: Introduction) -> Self {
+        Hello { client, claims, request_id, hold: Box::new(()) }
+    }
 }

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::StatusCode;
 use prometheus::{Encoder, Registry, TextEncoder};
+use sallyport_sidecar::{Operations, Refusal};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 
@@ -14,7 +15,7 @@ use crate::bridge::{Bridge, BridgeMetrics, StartError};
 use crate::connection::Ended;
 use crate::hello::{Hello, Stream};
 use crate::plan::Plan;
-use crate::server::{Carry, EventStream, EventsRequest, Refusal, Service};
+use crate::server::{Carry, EventStream, EventsRequest, Service};
 
 /// How long a new bridge may read before it takes over.
 const READY_MAX: Duration = Duration::from_secs(5);
@@ -100,7 +101,9 @@ impl Service for Arc<Host> {
     fn events(&self, request: EventsRequest) -> Result<EventStream, Refusal> {
         crate::events::open(&self.bridge.load().shared, request)
     }
+}
 
+impl Operations for Host {
     fn healthy(&self) -> (bool, Value) {
         (true, json!({"status": "up"}))
     }

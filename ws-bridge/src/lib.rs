@@ -28,7 +28,6 @@ pub mod server;
 pub mod explain;
 mod host;
 mod serve;
-pub mod process_log;
 mod metrics;
 
 pub use bridge::{Bridge, BridgeMetrics, StartError};

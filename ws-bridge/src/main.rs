@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sallyport_ws_bridge::{process_log, serve};
+use sallyport_sidecar::process_log;
+use sallyport_ws_bridge::serve;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Chosen by measurement: docs/decisions/0005-allocator.md.

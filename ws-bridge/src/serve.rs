@@ -70,7 +70,7 @@ pub async fn serve(path: &Path) -> Result<Serving, ServeError> {
     let keys = Keys::new(Arc::new(Fetcher::new()), &registry, stopped.clone())?;
     keys.prime(&issuers, &loaded.base, FIRST_KEYS).await;
     keys.tend(&issuers, &loaded.base);
-    let listener = server::bind(&socket).await?;
+    let listener = sallyport_sidecar::bind(&socket).await?;
     let host = Host::start(plan, registry)?;
     let served = tokio::spawn(server::serve(listener, Arc::new(host.clone()), stopped));
     Ok(Serving {

@@ -9,9 +9,8 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::Full;
 use hyper::Response;
 use hyper::body::{Frame, SizeHint};
-use serde_json::{Value, json};
+use sallyport_sidecar::Refusal;
 
-use super::Refusal;
 use super::events::EventsBody;
 
 /// What follows a head.
@@ -57,16 +56,7 @@ impl hyper::body::Body for Body {
 
 /// A problem document (RFC 9457), with the headers that its status asks for.
 pub(super) fn problem(refusal: &Refusal, request_id: &str) -> Response<Body> {
-    let mut document = json!({
-        "type": format!("urn:sallyport:problem:{}", refusal.code),
-        "title": refusal.status.canonical_reason().unwrap_or("Refused"),
-        "status": refusal.status.as_u16(),
-        "detail": refusal.detail,
-    });
-    if !request_id.is_empty() {
-        document["instance"] = Value::from(format!("urn:sallyport:request:{request_id}"));
-    }
-    let mut response = full(refusal.status, "application/problem+json", document.to_string());
+    let mut response = sallyport_sidecar::problem(refusal, request_id).map(Body::Full);
     match refusal.status {
         StatusCode::METHOD_NOT_ALLOWED => {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
@@ -80,25 +70,5 @@ pub(super) fn problem(refusal: &Refusal, request_id: &str) -> Response<Body> {
         }
         _ => {}
     }
-    response
-}
-
-/// Health: 200 or 503, with what there is to say.
-pub(super) fn report((good, report): (bool, Value)) -> Response<Body> {
-    let status = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    full(status, "application/json", report.to_string())
-}
-
-/// Metrics in Prometheus' text format.
-pub(super) fn metrics(text: String) -> Response<Body> {
-    full(StatusCode::OK, "text/plain; version=0.0.4", text)
-}
-
-fn full(status: StatusCode, content_type: &'static str, body: String) -> Response<Body> {
-    let mut response = Response::new(Body::Full(Full::from(body)));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

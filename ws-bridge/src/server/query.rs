@@ -2,8 +2,7 @@
 
 use http::HeaderMap;
 use percent_encoding::percent_decode_str;
-
-use super::Refusal;
+use sallyport_sidecar::Refusal;
 
 /// Channels that one request may name.
 const CHANNELS_MAX: usize = 1024;

@@ -1,25 +1,37 @@
 //! What a request gets.
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use sallyport_sidecar::{CLIENT, Introduction, Refusal, operational};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
 
 use super::answer::{self, Body};
-use super::greeting::{self, CLIENT};
-use super::{EventsRequest, Refusal, Service, events, query, upgrade};
+use super::{EventsRequest, Service, events, query, upgrade};
+use crate::hello::Hello;
+
+/// Serves `service` on `listener` until `stop` says true, see [`sallyport_sidecar::serve`]: streams of events end when
+/// the service ends them, and WebSockets are not its business once they are open.
+pub async fn serve(listener: UnixListener, service: Arc<dyn Service>, stop: watch::Receiver<bool>) {
+    let answer = move |request| std::future::ready(respond(&*service, request));
+    sallyport_sidecar::serve(listener, answer, stop).await;
+}
 
 /// Answers a request. Nothing here waits; what goes on behind the answer does so in a task, or as the answer's body.
-pub(super) fn respond(service: &dyn Service, mut request: Request<Incoming>) -> Response<Body> {
+fn respond(service: &dyn Service, mut request: Request<Incoming>) -> Response<Body> {
     if !request.headers().contains_key(CLIENT) {
-        return operational(service, &request);
+        return operational(service, &request).map(Body::Full);
     }
-    let request_id = greeting::request_id(request.headers());
+    let request_id = sallyport_sidecar::request_id(request.headers());
     answer_client(service, &mut request).unwrap_or_else(|refusal| answer::problem(&refusal, &request_id))
 }
 
 /// Answers a client.
 fn answer_client(service: &dyn Service, request: &mut Request<Incoming>) -> Result<Response<Body>, Refusal> {
-    let hello = greeting::hello(request.headers())?;
+    let hello = Hello::from(Introduction::read(request.headers())?);
     if upgrade::is_wanted(request) {
         let response = upgrade::check(request)?;
         let carry = service.websocket(hello)?;
@@ -42,29 +54,6 @@ fn answer_client(service: &dyn Service, request: &mut Request<Incoming>) -> Resu
         last_event_id: wish.last_event_id,
     })?;
     Ok(events::response(stream))
-}
-
-/// Answers a request of this machine's operators.
-fn operational(service: &dyn Service, request: &Request<Incoming>) -> Response<Body> {
-    let known = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
-    let method_fits = matches!(*request.method(), Method::GET | Method::HEAD);
-    match request.uri().path() {
-        _ if known && !method_fits => {
-            let detail = "only GET and HEAD are known here";
-            let refusal = Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail);
-            let mut response = answer::problem(&refusal, "");
-            response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            response
-        }
-        "/healthz" => answer::report(service.healthy()),
-        "/readyz" => answer::report(service.ready()),
-        "/metrics" => answer::metrics(service.metrics()),
-        _ => {
-            let detail =
-                "without Sallyport-Client, which the edge sets, there are /healthz, /readyz and /metrics";
-            answer::problem(&Refusal::new(StatusCode::NOT_FOUND, "not-found", detail), "")
-        }
-    }
 }
 
 /// Whether the client takes `text/event-stream` (RFC 9110, section 12.5.1). The most specific range decides; without the
@@ -91,6 +80,8 @@ fn takes_events(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderValue;
+
     use super::*;
 
     /// RFC 9110, section 12.5.1.

@@ -1,18 +1,16 @@
 //! What the server needs of the bridge behind it.
 
-use std::borrow::Cow;
 use std::pin::Pin;
 
 use bytes::Bytes;
 use futures::Stream;
-use http::StatusCode;
-use serde_json::Value;
+use sallyport_sidecar::{Operations, Refusal};
 use tokio::net::UnixStream;
 
 use crate::hello::Hello;
 
 /// The bridge, as far as its HTTP side knows it.
-pub trait Service: Send + Sync + 'static {
+pub trait Service: Operations {
     /// A client wants a WebSocket; its handshake was checked.
     ///
     /// # Errors
@@ -24,15 +22,6 @@ pub trait Service: Send + Sync + 'static {
     /// # Errors
     /// A refusal that the client gets instead.
     fn events(&self, request: EventsRequest) -> Result<EventStream, Refusal>;
-
-    /// Whether the process works, and what there is to say about it.
-    fn healthy(&self) -> (bool, Value);
-
-    /// Whether clients should be sent here, and what there is to say about it.
-    fn ready(&self) -> (bool, Value);
-
-    /// Metrics in Prometheus' text format.
-    fn metrics(&self) -> String;
 }
 
 /// Takes a connection over when the answer to its handshake is written: the stream, and what the client sent behind the
@@ -50,27 +39,4 @@ pub struct EventsRequest {
     pub channels: Vec<String>,
     /// Where it was, if it was here before.
     pub last_event_id: Option<String>,
-}
-
-/// Why a client gets a problem document (RFC 9457) and nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
-    /// The status.
-    pub status: StatusCode,
-    /// The last part of the problem's `type`, such as `too-many-requests`.
-    pub code: &'static str,
-    /// What went wrong in this case, for the client.
-    pub detail: Cow<'static, str>,
-}
-
-impl Refusal {
-    /// A refusal.
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<Cow<'static, str>>) -> Self {
-        Refusal { status, code, detail: detail.into() }
-    }
-
-    /// 400.
-    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
-        Refusal::new(StatusCode::BAD_REQUEST, "bad-request", detail)
-    }
 }

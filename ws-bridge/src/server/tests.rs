@@ -10,6 +10,7 @@ use bytes::Bytes;
 use fastwebsockets::{Frame, Payload, Role, WebSocket};
 use futures::stream;
 use http::StatusCode;
+use sallyport_sidecar::{Operations, Refusal, bind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -59,7 +60,9 @@ impl Service for Echo {
             None => quiet.as_mut().poll(cx).map(|()| None),
         })))
     }
+}
 
+impl Operations for Echo {
     fn healthy(&self) -> (bool, Value) {
         (true, json!({"status": "ok"}))
     }

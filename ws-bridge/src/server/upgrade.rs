@@ -12,10 +12,11 @@ use hyper::upgrade::OnUpgrade;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use log::debug;
+use sallyport_sidecar::Refusal;
 use tokio::net::UnixStream;
 
+use super::Carry;
 use super::answer::Body;
-use super::{Carry, Refusal};
 
 /// The subprotocol spoken here; a client that names none gets none, and speaks it nevertheless.
 const PROTOCOL: &str = "centrifuge-json";

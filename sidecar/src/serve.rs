@@ -1,10 +1,12 @@
 //! Accepts the edge's connections and lets hyper speak HTTP/1.1 on them, until told to stop.
 
 use std::convert::Infallible;
+use std::error::Error;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,11 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Service;
-use super::respond::respond;
-
-/// Connections at a time that speak HTTP, streams of server-sent events among them; more wait in the socket's queue. The
-/// limits on clients are the service's, and lower.
+/// Connections at a time that speak HTTP, streams of events among them; more wait in the socket's queue. The limits on
+/// clients are the sidecar's, and lower.
 const CONNECTIONS_MAX: usize = 100_000;
 /// Bytes of a head. The edge has limited it already, and added the claims.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -29,10 +28,15 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(90);
 /// The pause after a failure to accept, which is a lack of file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `service` on `listener`. When `stop` says true, or its sender is gone, nobody is accepted any more, connections
-/// end behind the answer that they are at, and this returns when all have: streams of events end when the service ends
-/// them. Dropped before, it cuts them off. WebSockets are not its business once they are open.
-pub async fn serve(listener: UnixListener, service: Arc<dyn Service>, mut stop: watch::Receiver<bool>) {
+/// Serves `answer` on `listener`. When `stop` says true, or its sender is gone, nobody is accepted any more, connections
+/// end behind the answer that they are at, and this returns when all have: an answer without an end is for the caller to
+/// end. Dropped before, it cuts them off. Connections that were upgraded are not its business.
+pub async fn serve<A, F, B>(listener: UnixListener, answer: A, mut stop: watch::Receiver<bool>)
+where
+    A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -41,7 +45,7 @@ pub async fn serve(listener: UnixListener, service: Arc<dyn Service>, mut stop: 
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok((stream, _)) => {
-                    connections.spawn(connection(stream, service.clone(), stop.clone()));
+                    connections.spawn(connection(stream, answer.clone(), stop.clone()));
                 }
                 Err(error) => {
                     error!("cannot accept a connection of the edge: {error}");
@@ -55,10 +59,15 @@ pub async fn serve(listener: UnixListener, service: Arc<dyn Service>, mut stop: 
 }
 
 /// Serves one connection, up to its end as an HTTP connection.
-async fn connection(stream: UnixStream, service: Arc<dyn Service>, mut stop: watch::Receiver<bool>) {
+async fn connection<A, F, B>(stream: UnixStream, answer: A, mut stop: watch::Receiver<bool>)
+where
+    A: Fn(Request<Incoming>) -> F + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
     let answer = service_fn(move |request| {
-        let answer = respond(&*service, request);
-        async move { Ok::<_, Infallible>(answer) }
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
