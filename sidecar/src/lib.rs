@@ -14,10 +14,12 @@ mod refusal;
 mod answer;
 mod operations;
 pub mod process_log;
+mod signals;
 
 pub use answer::problem;
 pub use introduction::{CLAIMS, CLIENT, Introduction, request_id};
 pub use operations::{Operations, operational};
 pub use refusal::Refusal;
 pub use serve::serve;
+pub use signals::Signals;
 pub use socket::bind;

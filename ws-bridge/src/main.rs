@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use sallyport_sidecar::process_log;
+use sallyport_sidecar::{Signals, process_log};
 use sallyport_ws_bridge::serve;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Chosen by measurement: docs/decisions/0005-allocator.md.
 #[global_allocator]
@@ -37,22 +36,10 @@ fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<(), String> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(text)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(text)?;
-    let mut hangup = signal(SignalKind::hangup()).map_err(text)?;
+    let signals = Signals::new().map_err(text)?;
     let serving = serve(&arguments.file).await.map_err(text)?;
     log::info!("bridge on {}", serving.socket().display());
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hangup.recv() => match serving.reload().await {
-                Ok(true) => log::info!("the changed configuration is in force"),
-                Ok(false) => log::info!("nothing that concerns the bridge has changed"),
-                Err(error) => log::error!("the configuration is not loaded: {error}"),
-            },
-        }
-    }
+    signals.until_stopped(|| serving.reload()).await;
     serving.stop().await;
     log::info!("stopped");
     Ok(())
