@@ -46,7 +46,7 @@ const FUNCTIONS: [&str; 17] = [
 pub(crate) fn compile(
     tree: &IdedExpr,
     info: &SourceInfo,
-    variables: &[&'static str],
+    variables: &[&str],
     refusals: Refusals<'_>,
 ) -> Option<Node> {
     let mut compiler = Compiler { info, variables, refusals, locals: Vec::new(), nodes: 0, depth: 0 };
@@ -60,7 +60,7 @@ pub(crate) fn compile(
 
 struct Compiler<'a> {
     info: &'a SourceInfo,
-    variables: &'a [&'static str],
+    variables: &'a [&'a str],
     refusals: Refusals<'a>,
     locals: Vec<String>,
     nodes: usize,

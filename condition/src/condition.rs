@@ -64,7 +64,7 @@ impl Condition {
     /// Compiles a condition that may use these variables. Faults are told at their place in the file.
     pub fn compile(
         source: &Located<String>,
-        variables: &[&'static str],
+        variables: &[&str],
         report: &mut Report,
     ) -> Option<Condition> {
         let mut refusals = Refusals { source, report };
@@ -136,7 +136,7 @@ impl Condition {
 
 /// Parses and compiles on a thread of its own: the parser recurses for every operator of a chain, which needs more stack
 /// than a runtime's threads have, and a panic of it must not be one of ours.
-fn parse(source: &Located<String>, variables: &[&'static str], refusals: Refusals<'_>) -> Option<Node> {
+fn parse(source: &Located<String>, variables: &[&str], refusals: Refusals<'_>) -> Option<Node> {
     let Refusals { report, .. } = refusals;
     let work = |report: &mut Report| {
         let mut refusals = Refusals { source, report };
