@@ -203,6 +203,14 @@ impl Default for WebSocketLife {
 }
 
 impl Route {
+    /// The route's name: as given, or its match line.
+    pub fn name(&self) -> String {
+        match &self.name {
+            Some(name) => name.value.clone(),
+            None => self.matches.value.to_string(),
+        }
+    }
+
     /// How WebSockets live on this route; `None` where they cannot be opened.
     pub fn web_socket(&self) -> Option<WebSocketLife> {
         match self.websocket.as_deref() {
@@ -210,6 +218,17 @@ impl Route {
             Some(WebSocket::Off) => None,
             None => self.sidecar.is_some().then(WebSocketLife::default),
         }
+    }
+}
+
+impl Match {
+    /// The names of the path's parameters, in order; that of a tail, `{**name}`, is the last. A regular expression has none.
+    pub fn parameters(&self) -> impl Iterator<Item = &str> {
+        let path = self.path.as_ref().map_or("", |path| path.as_str());
+        path.split('/').filter_map(|segment| {
+            let inner = segment.strip_prefix('{')?.strip_suffix('}')?;
+            Some(inner.strip_prefix("**").unwrap_or(inner))
+        })
     }
 }
 

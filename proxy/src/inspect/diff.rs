@@ -69,7 +69,7 @@ fn things(loaded: &Loaded) -> BTreeMap<String, Value> {
     }
     let routes = config.get("routes").and_then(Value::as_array).into_iter().flatten();
     for (route, value) in loaded.config.routes.iter().zip(routes) {
-        things.insert(format!("route {}", crate::plan::route_name(route)), value.clone());
+        things.insert(format!("route {}", route.name()), value.clone());
     }
     things
 }

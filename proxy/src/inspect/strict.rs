@@ -65,7 +65,7 @@ fn issuers(plan: &Plan, report: &mut Report) {
 
 fn judge_route(settings: &Route, filters: &[&str], report: &mut Report) {
     let at = settings.matches.at;
-    let name = crate::plan::route_name(settings);
+    let name = settings.name();
     let forwards = settings.upstream.is_some() || settings.split.is_some() || settings.sidecar.is_some();
     if forwards && !filters.contains(&"rate_limit") {
         report

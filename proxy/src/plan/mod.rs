@@ -21,7 +21,6 @@ use sallyport_identity::Issuers;
 use sallyport_upstreams::{Retry, Upstreams};
 
 pub(crate) use action::{Action, location};
-pub(crate) use parts::route_name;
 
 use crate::listener::ListenerPlan;
 use crate::managed::Managed;

@@ -52,7 +52,7 @@ pub(super) fn routes<'a>(
     report: &mut Report,
 ) -> Option<Vec<Route>> {
     let built = loaded.config.routes.iter().enumerate().map(|(index, settings)| {
-        let name = route_name(settings);
+        let name = settings.name();
         let params = parameter_names(&settings.matches.value);
         let chain = chains.of_route(settings, &name, report);
         let action = action(settings, &params, upstreams, report);
@@ -87,14 +87,6 @@ fn web_socket(settings: &route::WebSocketLife) -> WebSocketPlan {
     let on = |limit: Duration| (!limit.is_zero()).then_some(limit);
     let limits = Limits { idle: on(*settings.idle), max_age: on(*settings.max_age) };
     WebSocketPlan { origins: Origins::new(settings), limits }
-}
-
-/// A route's name: as given, or its match line.
-pub(crate) fn route_name(settings: &route::Route) -> String {
-    match &settings.name {
-        Some(name) => name.value.clone(),
-        None => settings.matches.value.to_string(),
-    }
 }
 
 /// Fails closed: nobody passes a route unnamed unless the operator says so.
