@@ -6,3 +6,4 @@
 pub mod asked;
 pub mod json;
 pub mod compose;
+pub mod views;
