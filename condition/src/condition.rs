@@ -88,7 +88,17 @@ impl Condition {
         Condition { source: self.source.clone(), root: Arc::new(root) }
     }
 
-    /// The text that it was compiled from.
+    pub(crate) fn root(&self) -> &Node {
+        &self.root
+    }
+
+    /// A text that two conditions have in common only if they are the same, whatever they were compiled from: for keys of
+    /// caches. It is not for people.
+    pub fn canonical(&self) -> String {
+        format!("{:?}", self.root)
+    }
+
+    /// The text that it was compiled from. That of a part is the text of the whole.
     pub fn source(&self) -> &str {
         &self.source
     }

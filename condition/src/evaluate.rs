@@ -22,10 +22,10 @@ pub(crate) type Outcome<T> = Result<T, EvaluationError>;
 
 /// Decides a condition.
 pub(crate) fn holds(node: &Node, vars: &Vars<'_>) -> Outcome<bool> {
-    let mut run = Run { vars, locals: Vec::new(), steps: STEPS_MAX };
+    let mut run = Run::new(vars);
     let result = run.evaluate(node);
     // An error is absorbed by `||`, `&&` and folds; having run out of steps never is.
-    if run.steps == 0 {
+    if run.exhausted() {
         return Err(EvaluationError::TooMuchWork);
     }
     match result? {
@@ -44,6 +44,15 @@ pub(crate) struct Run<'a, 'v> {
 }
 
 impl<'a, 'v: 'a> Run<'a, 'v> {
+    pub(crate) fn new(vars: &'a Vars<'v>) -> Self {
+        Run { vars, locals: Vec::new(), steps: STEPS_MAX }
+    }
+
+    /// Whether the steps are used up. Everything is an error from then on.
+    pub(crate) fn exhausted(&self) -> bool {
+        self.steps == 0
+    }
+
     pub(crate) fn spend(&mut self, steps: usize) -> Outcome<()> {
         self.steps = self.steps.saturating_sub(u32::try_from(steps).unwrap_or(u32::MAX));
         if self.steps == 0 { Err(EvaluationError::TooMuchWork) } else { Ok(()) }

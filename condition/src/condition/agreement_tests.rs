@@ -8,7 +8,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::path::Place;
+use crate::node::Order;
+use crate::path::{Place, Step};
+use crate::residual::{Operation, Residual, Test};
 use crate::vars::Found;
 
 const VARIABLES: [&str; 2] = ["claims", "event"];
@@ -306,8 +308,99 @@ fn can_be_true(alternative: &Alternative, vars: &Vars<'_>) -> bool {
     }
 }
 
+/// Decides what is left: `None` is an error.
+fn left(residual: &Residual, vars: &Vars<'_>, event: &Value) -> Option<bool> {
+    let all = |parts: &[Residual], decisive: bool| {
+        let results: Vec<_> = parts.iter().map(|part| left(part, vars, event)).collect();
+        match results {
+            results if results.contains(&Some(decisive)) => Some(decisive),
+            results if results.contains(&None) => None,
+            _ => Some(!decisive),
+        }
+    };
+    match residual {
+        Residual::True => Some(true),
+        Residual::False => Some(false),
+        Residual::Error => None,
+        Residual::And(parts) => all(parts, false),
+        Residual::Or(parts) => all(parts, true),
+        Residual::Not(part) => left(part, vars, event).map(|result| !result),
+        Residual::Other(part) => part.holds(vars).ok(),
+        Residual::Test(test) => {
+            let found = asked(test, event);
+            assert_eq!(found, test.part.holds(vars).ok(), "{test:?}");
+            found
+        }
+    }
+}
+
+/// A test as its documentation has it.
+fn asked(test: &Test, event: &Value) -> Option<bool> {
+    let found = test.field.find(event);
+    let equal = |one: &Value, other: &Value| match (one, other) {
+        (Value::Number(_), Value::Number(_)) => compared(one, other) == Some(std::cmp::Ordering::Equal),
+        _ => one == other,
+    };
+    match &test.operation {
+        Operation::Equal(value) => found.map(|found| equal(found, value)),
+        Operation::In(values) => found.map(|found| values.iter().any(|value| equal(found, value))),
+        Operation::Ordered(order, value) => compared(found?, value).map(|found| match order {
+            Order::Less => found.is_lt(),
+            Order::LessOrEqual => found.is_le(),
+            Order::Greater => found.is_gt(),
+            Order::GreaterOrEqual => found.is_ge(),
+        }),
+        Operation::Present => {
+            let (last, around) = test.field.steps().split_last()?;
+            let around = FieldPath::new(around.iter().cloned()).find(event)?.as_object()?;
+            let Step::Name(name) = last else { return None };
+            Some(around.contains_key(&**name))
+        }
+        Operation::Holds => found?.as_bool(),
+    }
+}
+
+fn compared(one: &Value, other: &Value) -> Option<std::cmp::Ordering> {
+    match (one, other) {
+        (Value::Bool(one), Value::Bool(other)) => Some(one.cmp(other)),
+        (Value::String(one), Value::String(other)) => Some(one.cmp(other)),
+        (Value::Number(one), Value::Number(other)) => match (whole(one), whole(other)) {
+            (Some(one), Some(other)) => Some(one.cmp(&other)),
+            _ => one.as_f64()?.partial_cmp(&other.as_f64()?),
+        },
+        _ => None,
+    }
+}
+
+fn whole(number: &serde_json::Number) -> Option<i128> {
+    number.as_i64().map(i128::from).or(number.as_u64().map(i128::from))
+}
+
+fn residual_agrees(text: &str, claims: &Value, event: &Value) -> Result<(), TestCaseError> {
+    let Some(condition) = compiled(text) else { return Ok(()) };
+    let vars = Vars::new().bind("claims", claims).bind("event", event);
+    let residual = condition.residual(&Vars::new().bind("claims", claims), "event");
+    prop_assert_eq!(left(&residual, &vars, event), condition.holds(&vars).ok(), "{} is {:?}", text, residual);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn what_is_left_comes_out_as_the_whole_does(text in any_term(), claims in any_object(), event in any_object()) {
+        residual_agrees(&text, &claims, &event)?;
+    }
+
+    #[test]
+    fn what_is_left_of_rules_comes_out_as_the_whole_does(text in any_rule(), claims in any_object(), event in any_object()) {
+        residual_agrees(&text, &claims, &event)?;
+    }
+
+    #[test]
+    fn what_is_left_of_typed_terms_comes_out_as_the_whole_does(text in any_typed(), (claims, event) in any_facts()) {
+        residual_agrees(&text, &claims, &event)?;
+    }
 
     #[test]
     fn terms_come_out_as_by_the_interpreter(text in any_term(), claims in any_object(), event in any_object()) {
