@@ -46,6 +46,12 @@ impl Checked {
         Ok(Checked::built(quoted(text)))
     }
 
+    /// A copy with memory of its own. A part keeps the whole in memory that it was cut from: what is kept for long, in a
+    /// cache, should not.
+    pub fn detached(&self) -> Checked {
+        Checked { bytes: Bytes::copy_from_slice(&self.bytes) }
+    }
+
     /// What this module has put together of checked parts.
     pub(super) fn built(bytes: impl Into<Bytes>) -> Checked {
         Checked { bytes: bytes.into() }
@@ -196,6 +202,9 @@ mod tests {
         let part = checked.whole().inner(2, 4).to_checked();
         assert_eq!((part.bytes().as_ptr(), part.kind()), (text[2..].as_ptr(), Kind::Object));
         assert!(part.whole().inside().is_empty());
+        let copy = part.detached();
+        assert_ne!(copy.bytes().as_ptr(), part.bytes().as_ptr());
+        assert_eq!(copy, part);
     }
 
     #[test]

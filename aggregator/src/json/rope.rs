@@ -6,7 +6,7 @@ use super::checked::Checked;
 
 /// One JSON value in pieces, to be sent one after the other. Answers of branches are in it without having been copied.
 /// Only this module makes one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Rope {
     pieces: Vec<Bytes>,
     bytes: usize,

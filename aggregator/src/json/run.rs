@@ -66,6 +66,17 @@ fn blanks_long(text: &[u8], mut at: usize) -> usize {
     at
 }
 
+/// Where the next byte stands, from `at` on, that is no digit.
+///
+/// One by one: most numbers are short, and looking at eight at once costs more than it saves.
+#[inline(always)]
+pub(super) fn digits(text: &[u8], mut at: usize) -> usize {
+    while let Some(b'0'..=b'9') = text.get(at) {
+        at += 1;
+    }
+    at
+}
+
 #[inline]
 fn word(text: &[u8], at: usize) -> Option<u64> {
     text.get(at..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
@@ -106,6 +117,9 @@ mod tests {
                     let mut text = vec![b'x'; length];
                     text[place] = byte;
                     assert_eq!(plain(&text, 0), one_by_one(&text, 0), "{byte} at {place} of {length}");
+                    text.iter_mut().filter(|byte| **byte == b'x').for_each(|byte| *byte = b'0');
+                    let end = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(length);
+                    assert_eq!(digits(&text, 0), end, "{byte} at {place} of {length}");
                 }
             }
             assert_eq!(plain(&vec![b'x'; length], 0), length);

@@ -113,7 +113,7 @@ impl Levels {
     }
 
     /// Opens a level, if there may be one more.
-    #[inline]
+    #[inline(always)]
     fn open(&mut self, object: bool) -> bool {
         if self.depth >= self.depth_max {
             return false;
@@ -126,7 +126,7 @@ impl Levels {
     }
 
     /// Closes the innermost level and says whether the one around it is an object, or `None` if there is none.
-    #[inline]
+    #[inline(always)]
     fn close(&mut self) -> Option<bool> {
         self.depth -= 1;
         let around = self.depth.checked_sub(1)?;
@@ -134,6 +134,7 @@ impl Levels {
     }
 }
 
+/// Its parts are put into one loop by force: a call for each name and number would cost a third of the whole.
 struct Scanner<'a> {
     text: &'a [u8],
     levels: Levels,
@@ -198,13 +199,13 @@ impl Scanner<'_> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn open(&mut self, at: usize, object: bool) -> Result<(), JsonError> {
         if self.levels.open(object) { Ok(()) } else { Err(JsonError { at, reason: Reason::TooDeep }) }
     }
 
     /// Reads a name and its colon; returns where the value begins.
-    #[inline]
+    #[inline(always)]
     fn name(&self, at: usize) -> Result<usize, JsonError> {
         if self.text.get(at) != Some(&b'"') {
             return Err(self.fault(at, Reason::Name));
@@ -217,7 +218,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a string from behind its first quotation mark; returns where it ends.
-    #[inline]
+    #[inline(always)]
     fn string(&self, at: usize) -> Result<usize, JsonError> {
         let at = run::plain(self.text, at);
         if self.text.get(at) == Some(&b'"') { Ok(at + 1) } else { self.string_with_escapes(at) }
@@ -245,7 +246,7 @@ impl Scanner<'_> {
     }
 
     /// Reads a number: `[ minus ] int [ frac ] [ exp ]`.
-    #[inline]
+    #[inline(always)]
     fn number(&self, start: usize) -> Result<usize, JsonError> {
         let text = self.text;
         let mut at = start + usize::from(text.get(start) == Some(&b'-'));
@@ -271,16 +272,13 @@ impl Scanner<'_> {
     }
 
     /// Reads one digit or more.
-    #[inline]
+    #[inline(always)]
     fn digits(&self, start: usize) -> Result<usize, JsonError> {
-        let mut at = start;
-        while let Some(b'0'..=b'9') = self.text.get(at) {
-            at += 1;
-        }
+        let at = run::digits(self.text, start);
         if at == start { Err(self.fault(at, Reason::Number)) } else { Ok(at) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn word(&self, at: usize, word: &'static [u8]) -> Result<usize, JsonError> {
         let rest = self.text.get(at..).unwrap_or_default();
         if rest.starts_with(word) {

@@ -4,9 +4,10 @@ use sallyport_condition::FieldPath;
 use thiserror::Error;
 
 use super::checked::{Checked, Part};
+use super::run;
 use super::scan::Kind;
 use super::shape_rules::{Rule, RulesError, ShapeRules};
-use super::walk::{Elements, Members};
+use super::walk;
 
 /// What becomes of a result, compiled at load.
 ///
@@ -84,27 +85,36 @@ impl Shape {
         }
     }
 
+    /// Reads an object or array once from front to back, however deep lies what is looked for.
     fn rewritten(&self, part: Part<'_>) -> Result<Checked, ShapeError> {
-        let mut out = Vec::with_capacity(part.bytes().len());
+        let text = part.bytes();
+        let mut rewriting = Rewriting { text, at: 0, out: Vec::with_capacity(text.len()) };
         // A stack of our own: how deep lists of lists go is up to the branch.
-        let mut open = vec![Open::new(part, &self.root, self.picks, &mut out)];
+        let mut open = vec![rewriting.enter(&self.root, self.picks)];
         while let Some(innermost) = open.last_mut() {
-            match innermost.next(&mut out)? {
-                Next::Written => {}
-                Next::Inside(inner) => open.push(inner),
-                Next::End => {
+            match rewriting.step(innermost)? {
+                Step::Done => {}
+                Step::Inside(rule, picking) => open.push(rewriting.enter(rule, picking)),
+                Step::End => {
                     open.pop();
                 }
             }
         }
-        Ok(Checked::built(out))
+        Ok(Checked::built(rewriting.out))
     }
 }
 
-/// An object or array that is being rewritten.
-struct Open<'a> {
-    rest: Rest<'a>,
-    rule: &'a Rule,
+/// A text that is being rewritten, which is checked.
+struct Rewriting<'a> {
+    text: &'a [u8],
+    at: usize,
+    out: Vec<u8>,
+}
+
+/// An object or array whose end was not reached yet.
+struct Open<'r> {
+    object: bool,
+    rule: &'r Rule,
     /// Whether only what leads to something picked stays.
     picking: bool,
     empty: bool,
@@ -112,128 +122,129 @@ struct Open<'a> {
     names: Vec<(bool, bool)>,
 }
 
-enum Rest<'a> {
-    Members(Members<'a>),
-    Elements(Elements<'a>),
-}
-
-enum Next<'a> {
-    Written,
-    Inside(Open<'a>),
+enum Step<'r> {
+    /// A member or element has been left out or written.
+    Done,
+    /// One has been begun: what is to be done inside, and whether only what is picked stays there.
+    Inside(&'r Rule, bool),
     End,
 }
 
-impl<'a> Open<'a> {
-    fn new(part: Part<'a>, rule: &'a Rule, picking: bool, out: &mut Vec<u8>) -> Self {
-        let (rest, names) = match part.kind() {
-            Kind::Array => (Rest::Elements(part.elements()), 0),
-            _ => (Rest::Members(part.members()), rule.new_names.len()),
-        };
-        out.push(if matches!(rest, Rest::Elements(_)) { b'[' } else { b'{' });
-        Open { rest, rule, picking, empty: true, names: vec![(false, false); names] }
+impl Rewriting<'_> {
+    /// Goes into the object or array that begins here.
+    fn enter<'r>(&mut self, rule: &'r Rule, picking: bool) -> Open<'r> {
+        let object = self.text.get(self.at) == Some(&b'{');
+        self.out.push(if object { b'{' } else { b'[' });
+        self.at += 1;
+        let names = if object { vec![(false, false); rule.new_names.len()] } else { Vec::new() };
+        Open { object, rule, picking, empty: true, names }
     }
 
-    /// Writes the next member or element that stays, or its beginning.
-    fn next(&mut self, out: &mut Vec<u8>) -> Result<Next<'a>, ShapeError> {
-        let members = match &mut self.rest {
-            Rest::Members(members) => members,
-            Rest::Elements(elements) => {
-                let Some(element) = elements.next() else {
-                    out.push(b']');
-                    return Ok(Next::End);
-                };
-                return Ok(match Fate::of(element, Some(self.rule), self.picking) {
-                    Fate::Goes => Next::Written,
-                    fate => {
-                        self.comma(out);
-                        fate.write(element, out)
-                    }
-                });
+    /// Deals with the next member or element.
+    fn step<'r>(&mut self, open: &mut Open<'r>) -> Result<Step<'r>, ShapeError> {
+        self.at = run::blanks(self.text, self.at);
+        match self.text.get(self.at) {
+            Some(b',') => self.at = run::blanks(self.text, self.at + 1),
+            None | Some(b'}' | b']') => {
+                self.at += 1;
+                self.out.push(if open.object { b'}' } else { b']' });
+                return Ok(Step::End);
             }
+            Some(_) => {}
+        }
+        if !open.object {
+            let fate = Fate::of(self.kind(), Some(open.rule), open.picking);
+            if !matches!(fate, Fate::Goes) {
+                self.comma(open);
+            }
+            return Ok(self.value(fate));
+        }
+        let Some((key, start)) = walk::key(self.text, self.at) else {
+            self.at = self.text.len();
+            return Ok(Step::Done);
         };
-        let Some(member) = members.next() else {
-            out.push(b'}');
-            return Ok(Next::End);
-        };
-        let meaning = member.key.meaning();
-        let rule = self.rule.of_member(&meaning);
-        if rule.is_some_and(|rule| rule.dropped) {
-            return Ok(Next::Written);
+        self.at = start;
+        let meaning = key.meaning();
+        let rule = open.rule.of_member(&meaning);
+        let fate = Fate::of_member(self.kind(), rule, open.picking);
+        if !matches!(fate, Fate::Goes) {
+            let new_name = open.note_name(rule.and_then(|rule| rule.renamed), &meaning)?;
+            self.comma(open);
+            self.out.extend_from_slice(new_name.unwrap_or(key.written()));
+            self.out.push(b':');
         }
-        let picked = rule.is_some_and(|rule| rule.picked);
-        if self.picking && !picked && !rule.is_some_and(|rule| rule.way_to_picked) {
-            return Ok(Next::Written);
-        }
-        let fate = Fate::of(member.value, rule, self.picking && !picked);
-        if matches!(fate, Fate::Goes) {
-            return Ok(Next::Written);
-        }
-        let new_name = rule.and_then(|rule| rule.renamed);
-        self.note_name(new_name, &meaning)?;
-        self.comma(out);
-        match new_name.and_then(|position| self.rule.new_names.get(position)) {
-            Some(new) => out.extend_from_slice(&new.quoted),
-            None => out.extend_from_slice(member.key.written()),
-        }
-        out.push(b':');
-        Ok(fate.write(member.value, out))
+        Ok(self.value(fate))
     }
 
-    fn comma(&mut self, out: &mut Vec<u8>) {
-        if !std::mem::replace(&mut self.empty, false) {
-            out.push(b',');
+    fn kind(&self) -> Kind {
+        Kind::of(self.text.get(self.at).copied().unwrap_or_default())
+    }
+
+    fn comma(&mut self, open: &mut Open<'_>) {
+        if !std::mem::replace(&mut open.empty, false) {
+            self.out.push(b',');
         }
     }
 
-    /// Refuses a name that one member gets and another has.
-    fn note_name(&mut self, new_name: Option<usize>, meaning: &[u8]) -> Result<(), ShapeError> {
-        let position =
-            new_name.or_else(|| self.rule.new_names.iter().position(|new| new.name.as_bytes() == meaning));
-        let Some((position, (renamed, own))) = position.and_then(|at| Some((at, self.names.get_mut(at)?)))
-        else {
-            return Ok(());
-        };
-        *renamed |= new_name.is_some();
-        *own |= new_name.is_none();
-        if *renamed && *own {
-            let name = self.rule.new_names.get(position).map(|new| new.name.clone());
-            return Err(ShapeError::Taken(name.unwrap_or_default()));
+    /// Leaves out, copies or begins the value that stands here.
+    fn value<'r>(&mut self, fate: Fate<'r>) -> Step<'r> {
+        if let Fate::IsRewritten(rule, picking) = fate {
+            return Step::Inside(rule, picking);
         }
-        Ok(())
+        let end = walk::past(self.text, self.at);
+        if let Fate::StaysWhole = fate {
+            self.out.extend_from_slice(self.text.get(self.at..end).unwrap_or_default());
+        }
+        self.at = end;
+        Step::Done
+    }
+}
+
+impl<'r> Open<'r> {
+    /// The new name of a member, in quotation marks, if it gets one. Refuses a name that one member gets and another has.
+    fn note_name(&mut self, renamed: Option<usize>, meaning: &[u8]) -> Result<Option<&'r [u8]>, ShapeError> {
+        let new_names = &self.rule.new_names;
+        let position = renamed.or_else(|| new_names.iter().position(|new| new.name.as_bytes() == meaning));
+        let Some(position) = position else { return Ok(None) };
+        let (Some(new), Some((gets, has))) = (new_names.get(position), self.names.get_mut(position)) else {
+            return Ok(None);
+        };
+        *gets |= renamed.is_some();
+        *has |= renamed.is_none();
+        if *gets && *has {
+            return Err(ShapeError::Taken(new.name.clone()));
+        }
+        Ok(renamed.map(|_| &new.quoted[..]))
     }
 }
 
 /// What becomes of a value that is reached.
-enum Fate<'a> {
+enum Fate<'r> {
     Goes,
     StaysWhole,
-    IsRewritten(&'a Rule, bool),
+    IsRewritten(&'r Rule, bool),
 }
 
-impl<'a> Fate<'a> {
-    fn of(value: Part<'_>, rule: Option<&'a Rule>, picking: bool) -> Fate<'a> {
+impl<'r> Fate<'r> {
+    fn of_member(kind: Kind, rule: Option<&'r Rule>, picking: bool) -> Fate<'r> {
+        match rule {
+            Some(rule) if rule.dropped => Fate::Goes,
+            Some(rule) if rule.picked => Fate::of(kind, Some(rule), false),
+            Some(rule) if picking && !rule.way_to_picked => Fate::Goes,
+            None if picking => Fate::Goes,
+            rule => Fate::of(kind, rule, picking),
+        }
+    }
+
+    fn of(kind: Kind, rule: Option<&'r Rule>, picking: bool) -> Fate<'r> {
         let Some(rule) = rule.filter(|rule| picking || rule.changes_inside) else {
             return Fate::StaysWhole;
         };
-        match value.kind() {
+        match kind {
             Kind::Object | Kind::Array => Fate::IsRewritten(rule, picking),
             Kind::Null => Fate::StaysWhole,
             _ if picking => Fate::Goes,
             _ => Fate::StaysWhole,
-        }
-    }
-
-    fn write<'v>(self, value: Part<'v>, out: &mut Vec<u8>) -> Next<'v>
-    where
-        'a: 'v,
-    {
-        match self {
-            Fate::IsRewritten(rule, picking) => Next::Inside(Open::new(value, rule, picking, out)),
-            Fate::StaysWhole => {
-                out.extend_from_slice(value.bytes());
-                Next::Written
-            }
-            Fate::Goes => Next::Written,
         }
     }
 }
@@ -241,7 +252,7 @@ impl<'a> Fate<'a> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use sallyport_condition::Step;
+    use sallyport_condition::Step as PathStep;
 
     use super::super::generate::{LIMITS, checked, document, without_blanks};
     use super::super::scan;
@@ -338,7 +349,7 @@ mod tests {
 
     #[test]
     fn flatten_comes_first_and_copies_nothing() {
-        let to_items = path("data").then(Step::Name("items".into()));
+        let to_items = path("data").then(PathStep::Name("items".into()));
         let rules = ShapeRules { flatten: Some(to_items.clone()), ..ShapeRules::default() };
         let shape = Shape::new(&rules).unwrap();
         let whole = checked(r#"{"data": {"items": [ {"a": 1} ]}}"#);
@@ -347,7 +358,7 @@ mod tests {
         assert_eq!(items.bytes().as_ptr(), whole.bytes()[19..].as_ptr());
         assert_eq!(shape.apply(&checked(r#"{"data": {}}"#)), Err(ShapeError::Missing(to_items)));
         assert_eq!(ShapeError::Missing(path("data.items")).to_string(), "there is nothing at `data.items`");
-        let first = rules.flatten.clone().unwrap().then(Step::Index(0));
+        let first = rules.flatten.clone().unwrap().then(PathStep::Index(0));
         let all = ShapeRules { flatten: Some(first), ..pick(&["b"]) };
         assert_eq!(shaped(&all, r#"{"data": {"items": [ {"a": 1, "b": 2} ]}}"#).unwrap(), r#"{"b":2}"#);
     }
@@ -378,8 +389,8 @@ mod tests {
     fn model(part: Part<'_>, at: &[String], rules: &ShapeRules) -> Option<String> {
         let names = |path: &FieldPath| -> Vec<String> {
             let names = path.steps().iter().filter_map(|step| match step {
-                Step::Name(name) => Some(String::from(&**name)),
-                Step::Index(_) => None,
+                PathStep::Name(name) => Some(String::from(&**name)),
+                PathStep::Index(_) => None,
             });
             names.collect()
         };

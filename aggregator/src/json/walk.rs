@@ -60,10 +60,7 @@ impl<'a> Iterator for Members<'a> {
 
     fn next(&mut self) -> Option<Member<'a>> {
         let text = self.of.bytes();
-        let at = self.next.take()?;
-        let key_end = past(text, at);
-        let key = Quoted::new(text.get(at..key_end)?);
-        let start = run::blanks(text, run::blanks(text, key_end) + 1);
+        let (key, start) = key(text, self.next.take()?)?;
         let end = past(text, start);
         self.next = after_comma(text, end);
         Some(Member { key, value: self.of.inner(start, end) })
@@ -106,8 +103,16 @@ fn after_comma(text: &[u8], end: usize) -> Option<usize> {
     (text.get(at) == Some(&b',')).then(|| run::blanks(text, at + 1))
 }
 
+/// The name that begins at a place, and where its value begins.
+pub(super) fn key(text: &[u8], at: usize) -> Option<(Quoted<'_>, usize)> {
+    let end = past_string(text, at);
+    let key = Quoted::new(text.get(at..end)?);
+    // Between the two stands the colon.
+    Some((key, run::blanks(text, run::blanks(text, end) + 1)))
+}
+
 /// Where the value ends that begins at a place.
-fn past(text: &[u8], at: usize) -> usize {
+pub(super) fn past(text: &[u8], at: usize) -> usize {
     match text.get(at) {
         Some(b'"') => past_string(text, at),
         Some(b'{' | b'[') => past_brackets(text, at),
