@@ -11,13 +11,13 @@ use crate::units::{ByteSize, Timespan};
 /// One branch of a composed answer: a call to an upstream, or a query of a view. Branches start together, except that one
 /// which needs another's result waits for it. Texts with fields may hold `{id}` (a path parameter of the route),
 /// `{query.name}`, `{claims.sub}`, `{item}` and `{item.$.path}` (with `each`), and `{branch.$.path}`: a value of another
-/// branch's result (RFC 9535, a singular query), which makes this branch need that one.
+/// branch's result (RFC 9535, a singular query), which makes this branch need that one. `{{` and `}}` are the braces themselves.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Branch {
     /// What is asked: `METHOD upstream/path?query`, `GET users/v1/users/{claims.sub}`. The path and the query are texts
-    /// with fields; a value is percent-encoded where it is put. A value that is missing in the path fails the branch, a
-    /// query parameter whose value is one field without a value is left out.
+    /// with fields; a value is percent-encoded where it is put. Texts, numbers and booleans can be put there. A value that is
+    /// missing fails the branch, except that a query parameter whose value is one field, and no claim, is left out then.
     #[serde(default)]
     pub call: Option<Located<String>>,
     /// Instead of `call`: rows of a view, as its query route would give them to this client.
@@ -28,11 +28,12 @@ pub struct Branch {
     #[serde(default)]
     pub headers: Vec<Located<String>>,
     /// The call's body, as JSON: any value; a string that is one field and nothing else stands for the value itself,
-    /// other strings may hold fields. The word `request` is the body of the client's request, as it is.
+    /// other strings may hold fields. A value that is missing fails the branch. The word `request` is the body of the
+    /// client's request, as it is.
     /// Default: none.
     #[serde(default)]
     pub body: Option<Node>,
-    /// Time for the branch, retries included. Beyond: failed. Default: 2s.
+    /// Time for the branch, retries included; with `each` for every one of its calls. Beyond: failed. Default: 2s.
     #[serde(default = "two_seconds")]
     pub timeout: Timespan,
     /// What becomes of the answer if the branch fails. Default: the whole request fails; the branch is required.
@@ -139,7 +140,8 @@ pub enum Beyond {
     Cut,
 }
 
-/// How long answers are kept. The key is the call's URL and what `vary` names.
+/// How long answers are kept. The key is the call's URL, the headers of the client's request that it carries (`headers`), and
+/// what `vary` names.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BranchCache {
@@ -152,8 +154,8 @@ pub struct BranchCache {
     /// How long after that it is given if the call fails (RFC 5861). Default: 0s.
     #[serde(default)]
     pub stale_if_error: Timespan,
-    /// What else tells answers apart: `claims.sub`, `claims.org.id`, `header.Accept-Language`. Where the route asks for an
-    /// identity there has to be a claim among them, or `shared`.
+    /// What else tells answers apart: `claims.sub`, `claims.org.id`, `query.page`, or `header.Accept-Language`, which has to be
+    /// among `headers`. Where the route asks for an identity there has to be a claim among them, or `shared`.
     #[serde(default)]
     pub vary: Vec<Located<String>>,
     /// Whether the answer is the same for everybody. The call then carries no identity, and neither `Authorization` nor

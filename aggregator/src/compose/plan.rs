@@ -15,6 +15,7 @@ mod merging;
 mod route;
 mod when;
 mod words;
+mod written;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -29,7 +30,9 @@ pub use body::BodyTemplate;
 pub use call::TARGET_BYTES_MAX;
 pub use when::{When, WhenError};
 
-use super::text::Text;
+pub(crate) use graph::levels_of as levels;
+
+use super::text::{Field, Text};
 use crate::json::{Checked, Merge, Shape};
 
 /// The most branches of a route. Each may hold its bytes at the same time, and an answer of more parts is better asked for
@@ -88,7 +91,7 @@ pub struct Branch {
     pub when: Option<When>,
     /// It runs once for each item of a list.
     pub each: Option<Each>,
-    /// Time for it, retries and all calls of `each` included.
+    /// Time for it, retries included; with `each` for every one of its calls.
     pub timeout: Duration,
     /// What becomes of the answer if it fails.
     pub on_error: OnError,
@@ -116,7 +119,7 @@ pub enum Source {
 /// A call to an upstream.
 #[derive(Debug)]
 pub struct Call {
-    /// GET, HEAD is not among them, POST, PUT, PATCH or DELETE.
+    /// GET, POST, PUT, PATCH or DELETE.
     pub method: Method,
     /// Where to.
     pub upstream: Arc<Upstream>,
@@ -199,7 +202,8 @@ pub struct Cache {
     pub stale_while_revalidate: Duration,
     /// How long after that it is given if the call fails.
     pub stale_if_error: Duration,
-    /// What tells answers apart beside the URL and the headers that go along. With `shared` no claim is among them.
+    /// What tells answers apart, beside the URL and the headers of [`Call::headers`], which are always part of the key. With
+    /// `shared` no claim is among them.
     pub vary: Box<[Vary]>,
     /// Whether the answer is the same for everybody: the call carries no identity, and neither `Authorization` nor `Cookie`.
     pub shared: bool,
@@ -253,6 +257,16 @@ impl Composition {
         self.branches
             .iter()
             .any(|branch| matches!(&branch.source, Source::Call(Call { body: Some(Body::Request), .. })))
+    }
+}
+
+impl Source {
+    /// The fields of all its texts, in order.
+    pub fn fields(&self) -> Vec<&Field> {
+        match self {
+            Source::Call(call) => call.texts().flat_map(Text::fields).collect(),
+            Source::View(view) => view.texts().flat_map(Text::fields).collect(),
+        }
     }
 }
 

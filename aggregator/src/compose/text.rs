@@ -11,6 +11,7 @@ mod error;
 mod value;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 
 use sallyport_condition::FieldPath;
@@ -242,6 +243,23 @@ impl Field {
             }
         }
     }
+}
+
+/// As it was written.
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| match part {
+            Fragment::Literal(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
+            Fragment::Field(field) => write!(f, "{{{}}}", field.written),
+        })
+    }
+}
+
+/// A path as a query of JSONPath: `$.items[0].id`.
+pub(crate) fn query(path: &FieldPath) -> String {
+    let path = path.to_string();
+    let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+    format!("${dot}{path}")
 }
 
 #[cfg(test)]

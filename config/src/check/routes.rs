@@ -65,7 +65,18 @@ fn check_route(route: &Located<Route>, config: &Config, report: &mut Report) {
         check_respond(respond, report);
     }
     if let Some(retry) = &route.retry {
-        check_retry(retry, route, report);
+        check_retry(retry, report);
+        if route.upstream.is_none() && route.split.is_none() {
+            let error = report.error(retry.at, "`retry` needs an `upstream` or a `split`");
+            if route.aggregate.is_some() {
+                error.hint("each branch of `aggregate` may have a `retry` of its own");
+            }
+        }
+    }
+    for (_, branch) in route.aggregate.iter().flat_map(|branches| branches.iter()) {
+        if let Some(retry) = &branch.retry {
+            check_retry(retry, report);
+        }
     }
     if let Some(sidecar) = &route.sidecar {
         check_sidecar(sidecar, config, report);
@@ -228,7 +239,7 @@ fn check_respond(respond: &Respond, report: &mut Report) {
     }
 }
 
-fn check_retry(retry: &Located<Retry>, route: &Route, report: &mut Report) {
+fn check_retry(retry: &Located<Retry>, report: &mut Report) {
     if !(1..=RETRIES_MAX).contains(&retry.attempts.value) {
         report
             .error(retry.attempts.at, format!("`attempts` is 1 or 2, found {}", retry.attempts.value))
@@ -244,8 +255,5 @@ fn check_retry(retry: &Located<Retry>, route: &Route, report: &mut Report) {
                 .error(on.at, format!("`{}` is nothing that a request is tried again on", on.value))
                 .hint("`connect`, `reset`, or a status from 500 to 599, as a string: \"503\"");
         }
-    }
-    if route.upstream.is_none() && route.split.is_none() {
-        report.error(retry.at, "`retry` needs an `upstream` or a `split`");
     }
 }

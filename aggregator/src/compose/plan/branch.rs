@@ -13,7 +13,7 @@ use super::compile::Ground;
 use super::when::When;
 use super::{Body, Branch, Call, EACH_CONCURRENCY_MAX, EACH_ITEMS_MAX, Each, OnError, Source, ViewCall};
 use super::{body, cache, call, headers, words};
-use crate::compose::text::{Scope, Text, result};
+use crate::compose::text::{Field, Origin, Scope, Text, result};
 use crate::json::{Checked, DEPTH_CEILING, Limits, RulesError, Shape, ShapeRules};
 
 /// A branch while it is compiled.
@@ -33,11 +33,7 @@ pub(super) fn compile(site: &Site<'_>, report: &mut Report) -> Option<Branch> {
     let source = site.source(&scope, report);
     let needs = site.needs(report);
     let when = match (&settings.when, &needs) {
-        (Some(when), Some(needs)) => {
-            let names: Vec<(usize, &str)> =
-                needs.iter().filter_map(|need| Some((*need, *site.ground.names.get(*need)?))).collect();
-            When::compile(when, &names, report).map(Some)
-        }
+        (Some(when), Some(needs)) => When::compile(when, &scope, needs, report).map(Some),
         (Some(_), None) => None,
         (None, _) => Some(None),
     };
@@ -60,6 +56,7 @@ pub(super) fn compile(site: &Site<'_>, report: &mut Report) -> Option<Branch> {
         return None;
     }
     let (source, needs, each) = (source?, needs?, each.flatten());
+    site.items(&source, report);
     let after = after(&source, &needs, each.as_ref());
     Some(Branch {
         name: Arc::from(site.name.as_str()),
@@ -80,11 +77,7 @@ pub(super) fn compile(site: &Site<'_>, report: &mut Report) -> Option<Branch> {
 
 /// All branches that are waited for, in file order.
 fn after(source: &Source, needs: &[usize], each: Option<&Each>) -> Box<[usize]> {
-    let texts: Vec<&Text> = match source {
-        Source::Call(call) => call.texts().collect(),
-        Source::View(view) => view.texts().collect(),
-    };
-    let fields = texts.iter().flat_map(|text| text.fields()).filter_map(|field| field.branch());
+    let fields = source.fields().into_iter().filter_map(Field::branch);
     let mut after: Vec<usize> = fields.chain(needs.iter().copied()).chain(each.map(|each| each.of)).collect();
     after.sort_unstable();
     after.dedup();
@@ -230,6 +223,16 @@ impl<'a> Site<'a> {
             key: key.flatten(),
             query: query.into_iter().collect::<Option<_>>()?,
         })
+    }
+
+    /// With `each` something should depend on the item.
+    fn items(&self, source: &Source, report: &mut Report) {
+        let Some(each) = &self.settings.each else { return };
+        if !source.fields().iter().any(|field| matches!(field.origin(), Origin::Item(_))) {
+            report
+                .warning(each.at, "every call of this `each` is the same")
+                .hint("`{item}` is the item that a call is for, `{item.$.id}` a value in it");
+        }
     }
 
     fn needs(&self, report: &mut Report) -> Option<Vec<usize>> {

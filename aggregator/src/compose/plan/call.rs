@@ -79,7 +79,14 @@ pub(super) fn line(source: &Located<String>, scope: &Scope<'_>, report: &mut Rep
         reading.error(start, format!("a path is missing behind `{name}`")).hint(SHAPE);
         return None;
     };
-    let upstream = reading.upstream(&units[start..slash], start);
+    let upstream = &units[start..slash];
+    if matches!(text(upstream).as_str(), "http:" | "https:") {
+        reading
+            .error(start, "a call names an upstream, not a URL".to_owned())
+            .hint("where it is and whether it is TLS is said in `upstreams`");
+        return None;
+    }
+    let upstream = reading.upstream(upstream, start);
     let target = &units[slash..];
     let question = target.iter().position(|unit| unit.is('?'));
     let path = reading.path(&target[..question.unwrap_or(target.len())]);
@@ -141,11 +148,6 @@ impl<'a> Reading<'a, '_> {
         let name = text(units);
         if units.is_empty() {
             self.error(start, "an upstream is missing before the path".to_owned()).hint(SHAPE);
-            return None;
-        }
-        if name == "http:" || name == "https:" {
-            self.error(start, "a call names an upstream, not a URL".to_owned())
-                .hint("where it is and whether it is TLS is said in `upstreams`");
             return None;
         }
         if let Some(field) = units.iter().find(|unit| matches!(unit, Unit::Field(_))) {
@@ -268,7 +270,8 @@ impl<'a> Reading<'a, '_> {
 
 impl Call {
     /// The target of the call, path and query, as it goes into the request's first line. A parameter whose value is one
-    /// field without a value is left out, unless that is a claim: without it a service might answer with what is everybody's.
+    /// field without a value is left out, unless that is a claim: a service that is not told whose rows are meant might answer
+    /// with everybody's.
     ///
     /// # Errors
     ///
@@ -337,8 +340,8 @@ impl ViewCall {
 
 /// Whether a parameter goes rather than the branch.
 fn may_go(value: &Text, error: &FieldError) -> bool {
-    let claim = value.lone().is_none_or(|field| matches!(field.origin(), Origin::Claim(_)));
-    !claim && error.fault.is_absence()
+    let optional = value.lone().is_some_and(|field| !matches!(field.origin(), Origin::Claim(_)));
+    optional && error.fault.is_absence()
 }
 
 fn fits(text: &Text, target: &str) -> Result<(), FieldError> {

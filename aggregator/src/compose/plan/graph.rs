@@ -2,7 +2,7 @@
 
 use sallyport_config::{Located, Report};
 
-use super::{Branch, DEPTH_MAX};
+use super::{Composition, DEPTH_MAX};
 
 /// Which branches each waits for, by index.
 pub(super) type Edges = Vec<Vec<usize>>;
@@ -53,8 +53,8 @@ pub(super) fn check(names: &[&Located<String>], after: &Edges, report: &mut Repo
 }
 
 /// Of each branch how many run in a row until it has ended, itself counted. Without a cycle only.
-pub(crate) fn levels_of(branches: &[Branch]) -> Vec<usize> {
-    levels(&branches.iter().map(|branch| branch.after.to_vec()).collect())
+pub(crate) fn levels_of(composition: &Composition) -> Vec<usize> {
+    levels(&composition.branches.iter().map(|branch| branch.after.to_vec()).collect())
 }
 
 fn levels(after: &Edges) -> Vec<usize> {

@@ -1,5 +1,6 @@
 //! `answer:` compiled: how results become one value, and which of them could never.
 
+use sallyport_condition::singular;
 use sallyport_config::aggregate::{self, Answer};
 use sallyport_config::{Located, Node, Report, nearest};
 
@@ -35,13 +36,13 @@ fn compile_template(template: &Node, ground: &Ground<'_>, report: &mut Report) -
     for string in &strings {
         half_a_slot(string, ground, report);
     }
+    let place = |slot: &str| {
+        strings.iter().find(|string| string.value == slot).map_or(template.location(), |string| string.at)
+    };
     match Merge::template(&value, &ground.names) {
         Ok(merge) => Some(merge),
         Err(SlotError::Unknown { slot, .. }) => {
-            let at = strings
-                .iter()
-                .find(|string| string.value == slot)
-                .map_or(template.location(), |string| string.at);
+            let at = place(&slot);
             let inside = slot.trim_start_matches('{').trim_end_matches('}');
             let name = inside.split('.').next().unwrap_or_default();
             let error = report.error(at, format!("`{slot}` names no branch"));
@@ -57,12 +58,11 @@ fn compile_template(template: &Node, ground: &Ground<'_>, report: &mut Report) -
             }
             None
         }
-        Err(SlotError::Path { slot, message }) => {
-            let at = strings
-                .iter()
-                .find(|string| string.value == slot)
-                .map_or(template.location(), |string| string.at);
-            report.error(at, format!("`{slot}` is no slot")).hint(message);
+        Err(SlotError::Path { slot, .. }) => {
+            let at = place(&slot);
+            let query = slot.split_once('.').map_or("", |(_, query)| query).trim_end_matches('}');
+            // It is no such query, which is now told at its place.
+            let _ = singular(&Located::new(query.to_owned(), at), report);
             None
         }
     }

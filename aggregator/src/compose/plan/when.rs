@@ -9,7 +9,7 @@ use sallyport_config::{Located, Report};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::compose::text::{Known, parameter, parameters};
+use crate::compose::text::{Known, Scope, parameter, parameters};
 
 /// Names that conditions and fields use for themselves; no branch may have one.
 pub(super) const RESERVED: [&str; 4] = ["params", "query", "claims", "item"];
@@ -48,25 +48,37 @@ pub enum WhenError {
 }
 
 impl When {
-    /// Compiles a condition that may use `params`, `query`, `claims` and the results of these branches, which the branch
+    /// Compiles a condition that may use `params`, `query`, `claims` and the results of those branches that its own
     /// `needs`, by their names.
     pub(super) fn compile(
         source: &Located<String>,
-        needs: &[(usize, &str)],
+        scope: &Scope<'_>,
+        needs: &[usize],
         report: &mut Report,
     ) -> Option<When> {
         let mut variables = vec!["params", "query", "claims"];
-        variables.extend(needs.iter().map(|(_, name)| *name));
+        // Those that are not needed, too: to say that they have to be.
+        variables.extend(scope.branches.iter().filter(|name| !RESERVED.contains(name)));
         let condition = Condition::compile(source, &variables, report)?;
-        let results = needs.iter().filter_map(|(branch, name)| {
+        let mut results = Vec::new();
+        let mut sound = true;
+        for (branch, name) in scope.branches.iter().enumerate() {
             let projection = match condition.reads(name) {
-                Reads::Nothing => return None,
+                _ if RESERVED.contains(name) => continue,
+                Reads::Nothing => continue,
                 Reads::Paths(paths) => Projection::new(paths),
                 Reads::Whole => Projection::new([FieldPath::default()]),
             };
-            Some((*branch, Box::from(*name), projection))
-        });
-        let results = results.collect();
+            if !needs.contains(&branch) {
+                unneeded(source, name, scope.own == Some(branch), report);
+                sound = false;
+            }
+            results.push((branch, Box::from(*name), projection));
+        }
+        if !sound {
+            return None;
+        }
+        let results = results.into();
         let (params, query) = (Wanted::of(&condition, "params"), Wanted::of(&condition, "query"));
         Some(When { condition, params, query, results })
     }
@@ -124,6 +136,18 @@ impl When {
             vars = vars.bind(name, value);
         }
         Ok(self.condition.holds(&vars)?)
+    }
+}
+
+fn unneeded(source: &Located<String>, name: &str, own: bool, report: &mut Report) {
+    if own {
+        report
+            .error(source.at, format!("`when` of `{name}` would wait for the result of `{name}`"))
+            .hint("it decides whether the branch runs at all");
+    } else {
+        report
+            .error(source.at, format!("`when` uses the result of `{name}`, which the branch does not need"))
+            .hint(format!("write `needs: [{name}]`"));
     }
 }
 

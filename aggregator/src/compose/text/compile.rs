@@ -151,11 +151,11 @@ fn field(written: &str, at: Location, scope: &Scope<'_>, report: &mut Report) ->
 
 /// A field without a dot: the item, or a path parameter.
 fn name(written: &str, at: Location, scope: &Scope<'_>, report: &mut Report) -> Option<Origin> {
+    if written == "item" && (scope.item || !scope.params.contains(&written)) {
+        return item(at, scope, report).map(|()| Origin::Item(FieldPath::default()));
+    }
     if scope.params.contains(&written) {
         return Some(Origin::Parameter(written.into()));
-    }
-    if written == "item" {
-        return item(at, scope, report).map(|()| Origin::Item(FieldPath::default()));
     }
     let trimmed = written.trim();
     let error = if trimmed.is_empty() {
