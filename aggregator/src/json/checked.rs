@@ -50,6 +50,19 @@ impl Checked {
     /// cache, should not.
     pub fn detached(&self) -> Checked {
         Checked { bytes: Bytes::copy_from_slice(&self.bytes) }
+    /// An array of values, in their order. They are copied.
+    pub fn list<'a>(items: impl IntoIterator<Item = &'a Checked, IntoIter: Clone>) -> Checked {
+        let items = items.into_iter();
+        let mut out = Vec::with_capacity(items.clone().map(|item| item.bytes.len() + 1).sum::<usize>() + 2);
+        out.push(b'[');
+        for item in items {
+            if out.len() > 1 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&item.bytes);
+        }
+        out.push(b']');
+        Checked::built(out)
     }
 
     /// What this module has put together of checked parts.
