@@ -7,8 +7,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http_body_util::{BodyExt, Collected};
+use sallyport_sidecar::{Refusal, problem};
 use serde_json::Value;
+
+/// The field with the route's name. Like the others of this family it is managed: no client can set it.
+pub const ROUTE: &str = "Sallyport-Route";
+/// The field with the route's path parameters, `name=value&name=value`, percent-encoded as in the canonical path.
+pub const PARAMS: &str = "Sallyport-Params";
+/// The field with the names of the fields that the route's filters set, which say to services who the client is.
+pub const IDENTITY: &str = "Sallyport-Identity";
 
 /// A request of a route that this crate answers.
 #[derive(Debug, Clone)]
@@ -45,6 +55,21 @@ pub struct Answer {
     pub body: Vec<Bytes>,
     /// What is given back when the body has been sent, or nobody wants it any more.
     pub hold: Option<Box<dyn Any + Send>>,
+}
+
+impl Answer {
+    /// A problem document (RFC 9457).
+    pub fn refusal(refusal: &Refusal, request_id: &str) -> Answer {
+        let (head, body) = problem(refusal, request_id).into_parts();
+        // It is there at once, whole.
+        let body = body.collect().now_or_never().and_then(Result::ok).map(Collected::to_bytes);
+        Answer {
+            status: head.status,
+            headers: head.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            body: body.into_iter().filter(|bytes| !bytes.is_empty()).collect(),
+            hold: None,
+        }
+    }
 }
 
 impl Asked {

@@ -26,6 +26,7 @@ const INDEX: &str = "GET  /healthz    the process is alive\n\
     GET  /config     the running configuration, secrets masked\n\
     GET  /upstreams  targets, their health and load\n\
     GET  /live       clients of the bridge, and how far Kafka was read\n\
+    GET  /views      how far views are, and what they hold\n\
     POST /reload     read the configuration again\n";
 
 /// What is answered.
@@ -98,10 +99,13 @@ async fn answer(head: &RequestHeader, edge: &Arc<Inner>) -> Answer {
         ("/config", true) => configuration(edge),
         ("/upstreams", true) => upstreams(edge),
         ("/live", true) => live(edge),
+        ("/views", true) => views(edge),
         ("/reload", false) if head.method == Method::POST => reload(edge).await,
-        ("/" | "/healthz" | "/readyz" | "/metrics" | "/config" | "/upstreams" | "/live" | "/reload", _) => {
-            text(StatusCode::METHOD_NOT_ALLOWED, INDEX)
-        }
+        (
+            "/" | "/healthz" | "/readyz" | "/metrics" | "/config" | "/upstreams" | "/live" | "/views"
+            | "/reload",
+            _,
+        ) => text(StatusCode::METHOD_NOT_ALLOWED, INDEX),
         _ => text(StatusCode::NOT_FOUND, INDEX),
     }
 }
@@ -120,6 +124,14 @@ fn live(edge: &Inner) -> Answer {
     match edge.live.status() {
         Some(status) => json_answer(StatusCode::OK, &status),
         None => text(StatusCode::NOT_FOUND, "no bridge runs in this process\n"),
+    }
+}
+
+/// Apart from readiness, for the same reason.
+fn views(edge: &Inner) -> Answer {
+    match edge.composing.status() {
+        Some(status) => json_answer(StatusCode::OK, &status),
+        None => text(StatusCode::NOT_FOUND, "no aggregator runs in this process\n"),
     }
 }
 

@@ -49,8 +49,8 @@ pub(crate) struct Begun {
 pub(crate) struct Outbound {
     pub(crate) upstream: Option<Arc<Upstream>>,
     pub(crate) picked: Option<Picked>,
-    /// The bridge, where the route leads to it instead of to an upstream.
-    pub(crate) bridge: Option<Arc<Seat>>,
+    /// The sidecar, where the route leads to one instead of to an upstream.
+    pub(crate) sidecar: Option<Arc<Seat>>,
     /// Targets that were tried.
     pub(crate) tried: SmallVec<[std::net::SocketAddr; 3]>,
     /// Tries after the first.

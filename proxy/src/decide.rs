@@ -1,5 +1,7 @@
 //! Route, chain, action: what happens to a request whose head was accepted.
 
+use std::sync::Arc;
+
 use http::header::{ALLOW, CONTENT_LENGTH};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_http::RequestHeader;
@@ -10,6 +12,7 @@ use crate::begin::{self, Target};
 use crate::ctx::{Begun, Outbound};
 use crate::plan::{Action, Plan};
 use crate::route::{Found, Query};
+use crate::sidecar::Seat;
 
 /// Decides about a request: `Some` is the answer, `None` sends it to `outbound.upstream`.
 pub(crate) async fn decide(
@@ -83,17 +86,22 @@ fn act(head: &mut RequestHeader, begun: &mut Begun, outbound: &mut Outbound) -> 
     match &route.action {
         Action::Upstream(upstream) => outbound.upstream = Some(upstream.clone()),
         Action::Split(split) => outbound.upstream = split.choose().cloned(),
-        Action::Bridge => match &begun.plan.bridge {
-            Some(seat) => outbound.bridge = Some(seat.clone()),
-            None => {
-                return Some(Reply::problem(
-                    ProblemKind::Unavailable,
-                    "the service behind this path is not running",
-                ));
-            }
-        },
+        Action::Bridge => return lead(begun.plan.bridge.as_ref(), outbound),
+        Action::Aggregator(_) => return lead(begun.plan.aggregator.as_ref(), outbound),
         Action::Redirect(redirect) => return Some(redirect.reply(&Exchange::new(head, &mut begun.facts))),
         Action::Respond(reply) => return Some(reply.clone()),
+    }
+    None
+}
+
+/// To a sidecar, if it runs.
+fn lead(seat: Option<&Arc<Seat>>, outbound: &mut Outbound) -> Option<Reply> {
+    match seat {
+        Some(seat) => outbound.sidecar = Some(seat.clone()),
+        None => {
+            let detail = "the service behind this path is not running";
+            return Some(Reply::problem(ProblemKind::Unavailable, detail));
+        }
     }
     None
 }

@@ -81,8 +81,8 @@ impl ProxyHttp for EdgeProxy {
         ctx: &mut Ctx,
     ) -> Result<()> {
         let route = ctx.begun.as_ref().and_then(Begun::route);
-        // A stream of the bridge may last and pause as long as it likes.
-        let limited = route.filter(|_| ctx.outbound.bridge.is_none());
+        let limited =
+            route.filter(|_| ctx.outbound.sidecar.as_ref().is_none_or(|seat| seat.sidecar.is_limited()));
         ctx.outbound.pace = limited.map(|route| Pace::new(digest, &route.timeouts));
         Ok(())
     }

@@ -15,7 +15,6 @@ use crate::ctx::{Begun, Ctx};
 use crate::fault;
 use crate::listener::Conn;
 use crate::reply;
-use crate::sidecar;
 use crate::state::State;
 use crate::tunnel::Record;
 
@@ -88,8 +87,8 @@ fn log(
         subject: begun.facts.identity.as_ref().map(|identity| &*identity.subject),
         status: status.map(|status| status.as_u16()),
         problem: ctx.problem.map(|problem| problem.slug()),
-        upstream: match &ctx.outbound.bridge {
-            Some(_) => Some(sidecar::NAME),
+        upstream: match &ctx.outbound.sidecar {
+            Some(seat) => Some(seat.sidecar.name()),
             None => ctx.outbound.upstream.as_ref().map(|upstream| &**upstream.name()),
         },
         target: ctx.outbound.picked.as_ref().map(|picked| picked.address()),

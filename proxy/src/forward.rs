@@ -15,6 +15,7 @@ use sallyport_upstreams::Observation;
 
 use crate::ctx::{Begun, Ctx};
 use crate::fault;
+use crate::plan::Action;
 use crate::reply;
 use crate::sidecar;
 use crate::trace::{TRACEPARENT, TRACESTATE};
@@ -29,7 +30,7 @@ const HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-connection", "te", "upgrade"
 /// Picks a target for this try.
 pub(crate) fn pick(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
-    if let (Some(route), Some(seat)) = (ctx.begun.as_ref().and_then(Begun::route), &ctx.outbound.bridge) {
+    if let (Some(route), Some(seat)) = (ctx.begun.as_ref().and_then(Begun::route), &ctx.outbound.sidecar) {
         return seat.peer(&route.timeouts);
     }
     let (Some(begun), Some(upstream)) = (&ctx.begun, ctx.outbound.upstream.clone()) else {
@@ -72,8 +73,11 @@ pub(crate) fn shape(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
     if let Err(fault) = chain.on_upstream_request(&mut x, head) {
         return fail(ctx, fault);
     }
-    if ctx.outbound.bridge.is_some() {
+    if ctx.outbound.sidecar.is_some() {
         sidecar::introduce(head, &begun.facts)?;
+        if let Some(Action::Aggregator(told)) = begun.route().map(|route| &route.action) {
+            sidecar::introduce_route(head, told, &begun.facts, session.req_header().uri.path())?;
+        }
     }
     Ok(())
 }

@@ -32,6 +32,7 @@ mod state;
 
 // The operator's side:
 mod run;
+mod composing;
 mod live;
 mod reload;
 mod watch;

@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::plan::Plan;
-use crate::sidecar::{Carrier, Ended, Reason, Seat};
+use crate::sidecar::{Carrier, Ended, Reason, Seat, Sidecar};
 
 /// The place for a bridge in this process.
 pub(crate) struct Live {
@@ -45,7 +45,7 @@ impl Live {
 
     /// Where plans without a bridge of its own process lead.
     pub(crate) fn seat(self: &Arc<Self>) -> Seat {
-        Seat { socket: self.folder.join("bridge"), carrier: Some(self.clone()) }
+        Seat { sidecar: Sidecar::Bridge, socket: self.folder.join("bridge"), carrier: Some(self.clone()) }
     }
 
     /// Starts the bridge of a plan, or puts its settings into force; nothing if it has none for this process.

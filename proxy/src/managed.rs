@@ -25,8 +25,9 @@ const NEVER: &[&str] = &[
     "x-rewrite-url",
 ];
 
-/// What the edge tells the bridge of the client: see `sidecar.rs`.
-const FOR_THE_BRIDGE: &[&str] = &["sallyport-claims", "sallyport-client"];
+/// What the edge tells sidecars of a request: see `sidecar.rs`.
+const FOR_SIDECARS: &[&str] =
+    &["sallyport-claims", "sallyport-client", "sallyport-identity", "sallyport-params", "sallyport-route"];
 
 /// What proxies say of the client. Only a trusted peer may; beside these, all that starts with `x-forwarded-`.
 const FROM_PROXIES: &[&str] = &[
@@ -151,7 +152,7 @@ impl Managed {
         let names: Vec<HeaderName> = names.into_iter().filter(|name| !FRAMING.contains(name)).collect();
         Managed {
             always: NameSet::new(
-                names.iter().map(HeaderName::as_str).chain(NEVER.iter().chain(FOR_THE_BRIDGE).copied()),
+                names.iter().map(HeaderName::as_str).chain(NEVER.iter().chain(FOR_SIDECARS).copied()),
             ),
             from_proxies: NameSet::new(FROM_PROXIES.iter().copied()),
             end_to_end: NameSet::new(END_TO_END.iter().copied()),

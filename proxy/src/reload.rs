@@ -12,7 +12,6 @@ use sallyport_identity::{Issuer, Issuers};
 use thiserror::Error;
 
 use crate::listener::Bound;
-use crate::live::LiveError;
 use crate::plan::{Plan, Surroundings};
 use crate::run::{Inner, StartError};
 use crate::watch;
@@ -26,12 +25,9 @@ pub enum ReloadError {
     /// The configuration is refused; the report has every reason.
     #[error("{0}")]
     Config(Report),
-    /// A new listener's address cannot be had.
+    /// A new listener's address cannot be had, or a sidecar cannot be started.
     #[error(transparent)]
-    Bind(#[from] StartError),
-    /// The bridge cannot be started; the one before goes on.
-    #[error("ws_bridge: {0}")]
-    Bridge(#[from] LiveError),
+    Start(#[from] StartError),
     /// The edge is on its way out.
     #[error("the edge is stopping")]
     Stopping,
@@ -87,6 +83,7 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
             metrics: &state.metrics,
             before: Some(&before),
             bridge: Some(&seat),
+            aggregator: Some(&of_build.composing.seat()),
         };
         build(&of_build.path, &with)
     });

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::access_log::AccessLog;
 use crate::admin;
+use crate::composing::{Composing, ComposingError};
 use crate::edge::EdgeProxy;
 use crate::listener::{Bound, Drain, ListenerPlan, Service};
 use crate::live::{Live, LiveError};
@@ -53,6 +54,7 @@ pub struct Running {
 pub(crate) struct Inner {
     pub(crate) registry: Registry,
     pub(crate) live: Arc<Live>,
+    pub(crate) composing: Composing,
     pub(crate) path: PathBuf,
     pub(crate) service: Service,
     pub(crate) keys: Keys,
@@ -93,6 +95,9 @@ pub enum StartError {
     /// The bridge cannot be started.
     #[error("ws_bridge: {0}")]
     Bridge(#[from] LiveError),
+    /// The aggregator cannot be started.
+    #[error("aggregator: {0}")]
+    Aggregator(#[from] ComposingError),
 }
 
 impl Edge {
@@ -109,8 +114,14 @@ impl Edge {
         let metrics = Metrics::new()?;
         let live = Live::new();
         let seat = live.seat();
-        let with =
-            Surroundings { registry: &self.registry, metrics: &metrics, before: None, bridge: Some(&seat) };
+        let composing = Composing::new();
+        let with = Surroundings {
+            registry: &self.registry,
+            metrics: &metrics,
+            before: None,
+            bridge: Some(&seat),
+            aggregator: Some(&composing.seat()),
+        };
         let plan = reload::build(path, &with).map_err(StartError::Config)?;
         let process = plan.loaded.config.process.clone();
         let access_log = AccessLog::open(&process.access_log, &plan.loaded.base, metrics.log_dropped.clone())
@@ -124,6 +135,7 @@ impl Edge {
         let inner = Arc::new(Inner {
             registry: self.registry,
             live,
+            composing,
             path: path.to_owned(),
             service: Service { proxy: Arc::new(proxy(&state)), state },
             keys,
@@ -184,9 +196,11 @@ impl Inner {
         Ok(self)
     }
 
-    /// The bridge of a plan, if it runs in this process.
-    pub(crate) async fn follow(&self, plan: &Plan) -> Result<(), LiveError> {
-        self.live.follow(plan, &self.service.state.metrics.registry, self.stop.subscribe()).await
+    /// The bridge and the aggregator of a plan, as far as they run in this process.
+    pub(crate) async fn follow(&self, plan: &Plan) -> Result<(), StartError> {
+        let registry = &self.service.state.metrics.registry;
+        self.composing.follow(plan, registry, self.stop.subscribe()).await?;
+        Ok(self.live.follow(plan, registry, self.stop.subscribe()).await?)
     }
 
     /// Background work of a plan's upstreams and issuers.
@@ -272,6 +286,8 @@ impl Running {
         self.inner.service.proxy.http_cleanup().await;
         let ended = futures::future::join(self.inner.live.stop(drain), self.alive.recv());
         let drained = tokio::time::timeout(drain, ended).await.is_ok();
+        // Last, because exchanges under way may need it.
+        self.inner.composing.stop().await;
         self.inner.kill.send_replace(true);
         if !drained {
             log::warn!("exchanges were still under way after {drain:?} and are cut");

@@ -1,5 +1,5 @@
-//! The bridge beside the edge: where it is, what it is told of a client, and how a connection is handed to one that runs in
-//! the same process.
+//! The parts beside the edge, the bridge and the aggregator: where they are, what they are told of a request, and how a
+//! connection is handed to a bridge that runs in the same process.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -13,22 +13,38 @@ use http::HeaderValue;
 use pingora_core::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_http::RequestHeader;
+use sallyport_aggregator::asked::{IDENTITY, PARAMS, ROUTE};
 use sallyport_config::route::Timeouts;
 use sallyport_filters::Facts;
 use sallyport_sidecar::{CLAIMS, CLIENT};
 pub use sallyport_ws_bridge::hello::{Hello, Stream};
 
-/// Its name in logs, where an upstream's stands otherwise.
-pub(crate) const NAME: &str = "ws-bridge";
-/// How long a connection to the bridge waits in the pool for its next use.
+/// How long a connection to a sidecar waits in the pool for its next use.
 const POOL_IDLE: Duration = Duration::from_secs(60);
 
-/// Where a bridge can be reached.
+/// A part of Sallyport beside the edge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sidecar {
+    /// Carries events to browsers.
+    Bridge,
+    /// Composes answers and keeps views.
+    Aggregator,
+}
+
+/// What the aggregator is told of a route.
+pub(crate) struct Introduction {
+    route: HeaderValue,
+    identity: HeaderValue,
+}
+
+/// Where a sidecar can be reached.
 #[derive(Clone)]
 pub struct Seat {
+    /// Which one it is.
+    pub sidecar: Sidecar,
     /// The Unix socket that it serves HTTP on.
     pub socket: PathBuf,
-    /// The bridge itself if it runs in this process: WebSockets are handed to it without a second hop.
+    /// A bridge itself if it runs in this process: WebSockets are handed to it without a second hop.
     pub carrier: Option<Arc<dyn Carrier>>,
 }
 
@@ -92,9 +108,34 @@ impl Reason {
     }
 }
 
+impl Sidecar {
+    /// Its name in logs, where an upstream's stands otherwise.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Sidecar::Bridge => "ws-bridge",
+            Sidecar::Aggregator => "aggregator",
+        }
+    }
+
+    /// Whether its answers have the route's time limits. A stream of events may last and pause as long as it likes.
+    pub(crate) fn is_limited(self) -> bool {
+        self == Sidecar::Aggregator
+    }
+}
+
+impl Introduction {
+    /// What to tell of a route with this name, whose chain sets these fields. `None` if the name cannot stand in a head.
+    pub(crate) fn new<'a>(route: &str, sets: impl Iterator<Item = &'a str>) -> Option<Introduction> {
+        let mut names: Vec<&str> = sets.collect();
+        names.sort_unstable();
+        names.dedup();
+        let route = HeaderValue::from_bytes(route.as_bytes()).ok()?;
+        Some(Introduction { route, identity: HeaderValue::from_str(&names.join(",")).ok()? })
+    }
+}
+
 impl Seat {
-    /// What Pingora connects to. A stream of events may last and pause as long as it likes, so nothing but the connection
-    /// has a limit.
+    /// What Pingora connects to.
     ///
     /// # Errors
     /// The path is no address of a Unix socket: 107 bytes are the most.
@@ -102,11 +143,11 @@ impl Seat {
         let Some(path) = self.socket.to_str() else {
             return Error::e_explain(
                 ErrorType::InternalError,
-                "the bridge's socket has a path that is no text",
+                "the sidecar's socket has a path that is no text",
             );
         };
         let mut peer =
-            HttpPeer::new_uds(path, false, String::new()).or_err(ErrorType::InternalError, "bridge")?;
+            HttpPeer::new_uds(path, false, String::new()).or_err(ErrorType::InternalError, "sidecar")?;
         let connect = (!timeouts.connect.is_zero()).then_some(*timeouts.connect);
         peer.options.connection_timeout = connect;
         peer.options.total_connection_timeout = connect;
@@ -116,7 +157,37 @@ impl Seat {
     }
 }
 
-/// Tells the bridge who the client is. The names are managed, see [`crate::managed`]: no client can set them.
+/// Tells the aggregator which route it answers for.
+pub(crate) fn introduce_route(
+    head: &mut RequestHeader,
+    told: &Introduction,
+    facts: &Facts,
+    path: &str,
+) -> Result<()> {
+    head.insert_header(ROUTE, told.route.clone())?;
+    head.insert_header(IDENTITY, told.identity.clone())?;
+    let params = HeaderValue::from_str(&params_line(facts, path))
+        .or_err(ErrorType::InternalError, "parameters as a field")?;
+    head.insert_header(PARAMS, params)
+}
+
+/// Path parameters as [`PARAMS`] has them. They keep the encoding of the canonical path, but `&` would part them.
+fn params_line(facts: &Facts, path: &str) -> String {
+    let mut line = String::new();
+    let names = facts.route.iter().flat_map(|route| route.params.iter());
+    for (name, (from, to)) in names.zip(&facts.params) {
+        let Some(value) = path.get(usize::from(*from)..usize::from(*to)) else { continue };
+        if !line.is_empty() {
+            line.push('&');
+        }
+        line.push_str(name);
+        line.push('=');
+        line.push_str(&value.replace('&', "%26"));
+    }
+    line
+}
+
+/// Tells a sidecar who the client is. The names are managed, see [`crate::managed`]: no client can set them.
 pub(crate) fn introduce(head: &mut RequestHeader, facts: &Facts) -> Result<()> {
     head.insert_header(CLIENT, facts.client.to_string())?;
     head.remove_header(CLAIMS);

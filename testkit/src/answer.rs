@@ -49,6 +49,11 @@ impl Answer {
         Answer::fixed(status, format!("status {status}"))
     }
 
+    /// 200 with this body as `application/json`.
+    pub fn json(body: impl Into<Bytes>) -> Self {
+        Answer::fixed(200, body).header("Content-Type", "application/json")
+    }
+
     /// A status and a body.
     pub fn fixed(status: u16, body: impl Into<Bytes>) -> Self {
         Answer::of(Content::Fixed(status, body.into()))

@@ -11,6 +11,7 @@ use tokio::net::{TcpSocket, UnixStream};
 
 use crate::edge::{EdgeUnderTest, sample};
 use crate::live_client::LiveClient;
+use crate::mode::Mode;
 use crate::response::Response;
 use crate::tokens::Tokens;
 use crate::wait::{until, within};
@@ -19,15 +20,6 @@ use crate::websocket::{Upgrade, WebSocketClient};
 const SOCKET: &str = "bridge.sock";
 /// What the system gives to a client that is not to take much: it rounds up.
 const SLOW_BYTES: u32 = 4096;
-
-/// Where the bridge runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Inside the edge.
-    Embedded,
-    /// Behind its own socket, as in a process of its own.
-    Separate,
-}
 
 /// Kafka, an edge and a bridge.
 pub struct LiveEdge {

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::stream;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use tokio::time::timeout_at;
 
 use super::composer::{Parts, RowsAsked};
@@ -36,6 +37,9 @@ pub(super) enum Work {
     /// One for each item of the list that is in these results.
     Each(Arc<[Option<Checked>]>),
 }
+
+/// The place of an item, and what its call came to: if nothing, with what its last good result is kept under.
+type ItemEnded = (usize, Result<Fetched, (Failure, Option<Key>)>);
 
 /// One call, or one query of a view.
 pub(super) enum Job {
@@ -172,18 +176,15 @@ impl Table<'_> {
             first_failure = Some(Failure::TooManyItems);
         }
         let mut values: Vec<Option<Checked>> = vec![None; items.len().min(each.max)];
-        let calls = items.iter().take(each.max).enumerate().map(|(place, item)| async move {
-            let known = self.known(results, Some(*item));
-            let job = match self.job(purpose, prefix, &known) {
-                Ok(job) => job,
-                Err(failure) => return (place, Err((failure, None))),
-            };
-            let key = self.key_for_last(purpose, &job);
-            (place, self.one(purpose, job, times).await.map_err(|failure| (failure, key)))
-        });
-        // Boxed: what is under way is moved in memory as often as one of them ends.
-        let mut under_way = stream::iter(calls).map(Box::pin).buffer_unordered(each.concurrency);
-        while let Some((place, done)) = under_way.next().await {
+        let mut waiting = items.iter().take(each.max).enumerate();
+        let mut under_way = FuturesUnordered::new();
+        loop {
+            while under_way.len() < each.concurrency
+                && let Some((place, item)) = waiting.next()
+            {
+                under_way.push(self.item(purpose, prefix, results, place, *item, times));
+            }
+            let Some((place, done)) = under_way.next().await else { break };
             let value = match done {
                 Ok(fetched) => Some(fetched.value),
                 Err((failure, _)) if failure.is_fatal() || purpose.branch().is_required() => {
@@ -203,6 +204,28 @@ impl Table<'_> {
         Ok(match first_failure {
             None => Ended::Good(list, Origin::Service),
             Some(failure) => Ended::Partly(list, failure),
+        })
+    }
+
+    /// The call for one item, and where its result belongs. Boxed: what is under way is moved in memory as often as one of
+    /// them ends.
+    fn item<'t>(
+        &'t self,
+        purpose: &'t Purpose,
+        prefix: &'t [u8],
+        results: &'t [Option<Checked>],
+        place: usize,
+        item: Part<'t>,
+        times: Times,
+    ) -> BoxFuture<'t, ItemEnded> {
+        Box::pin(async move {
+            let known = self.known(results, Some(item));
+            let job = match self.job(purpose, prefix, &known) {
+                Ok(job) => job,
+                Err(failure) => return (place, Err((failure, None))),
+            };
+            let key = self.key_for_last(purpose, &job);
+            (place, self.one(purpose, job, times).await.map_err(|failure| (failure, key)))
         })
     }
 }

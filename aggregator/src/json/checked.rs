@@ -50,6 +50,8 @@ impl Checked {
     /// cache, should not.
     pub fn detached(&self) -> Checked {
         Checked { bytes: Bytes::copy_from_slice(&self.bytes) }
+    }
+
     /// An array of values, in their order. They are copied.
     pub fn list<'a>(items: impl IntoIterator<Item = &'a Checked, IntoIter: Clone>) -> Checked {
         let items = items.into_iter();

@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 const EXPRESSION_BYTES_MAX: usize = 4096;
 
 /// The expressions there are, for hints.
-const EXPRESSIONS: &str = "`$.path`, `key`, `ce.attribute`, `header.name`, `timestamp`, or JSON: `1`, `true`, `'\"a text\"'`";
+const EXPRESSIONS: &str =
+    "`$.path`, `key`, `ce.attribute`, `header.name`, `timestamp`, or JSON: `1`, `true`, `'\"a text\"'`";
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,7 +102,8 @@ fn attribute(name: &str, source: &Located<String>, report: &mut Report) -> Optio
 
 fn refuse(source: &Located<String>, text: &str, report: &mut Report) {
     let error = report.error(source.at, format!("`{text}` is no expression"));
-    let word = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    let word =
+        !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
     let known = ["key", "timestamp", "ce.type", "ce.id", "ce.time", "ce.source", "ce.subject"];
     if let Some(meant) = nearest(text, known) {
         error.hint(format!("did you mean `{meant}`?"));

@@ -9,5 +9,7 @@ mod slices;
 pub mod plan;
 pub mod column;
 pub mod table;
+pub mod route;
 
 pub use plan::{ViewPlan, Views};
+pub use route::ViewRoute;

@@ -108,7 +108,9 @@ impl ViewPlan {
         let rules: Vec<Option<RulePlan>> =
             view.fold.iter().map(|rule| RulePlan::compile(rule, &mut fields, &mut paths, report)).collect();
         if view.fold.is_empty() {
-            report.error(view.at, "this view has no rules").hint("write `fold: [{ on: { type: ... }, set: { ... } }]`");
+            report
+                .error(view.at, "this view has no rules")
+                .hint("write `fold: [{ on: { type: ... }, set: { ... } }]`");
         }
         check_tombstones(view, key.as_ref(), &rules, ordered_by.as_ref(), unique.as_ref(), report);
         check_reach(view, &rules, report);
@@ -192,7 +194,10 @@ fn check_tombstones(
         let reads = |expression: Option<&Expression>| expression.is_some_and(Expression::reads_data);
         if reads(ordered_by.and_then(Option::as_ref)) || reads(unique.and_then(|(by, _)| by.as_ref())) {
             report
-                .error(rule.on.at, "records without a value have no data, which `ordered_by` or `unique` of this view reads")
+                .error(
+                    rule.on.at,
+                    "records without a value have no data, which `ordered_by` or `unique` of this view reads",
+                )
                 .hint("`timestamp`, `ce.id` and `header.name` are there without a value, too");
         }
     }
@@ -204,9 +209,9 @@ fn check_reach(view: &View, rules: &[Option<RulePlan>], report: &mut Report) {
         view.fold.iter().map(|rule| serde_json::to_string(&rule.on).unwrap_or_default()).collect();
     for (later, rule) in view.fold.iter().enumerate() {
         let earlier = (0..later).find(|earlier| {
-            let any = rules[*earlier].as_ref().is_some_and(|earlier| {
-                earlier.on.is_any() && earlier.on.tombstone == rule.on.tombstone
-            });
+            let any = rules[*earlier]
+                .as_ref()
+                .is_some_and(|earlier| earlier.on.is_any() && earlier.on.tombstone == rule.on.tombstone);
             any || written[*earlier] == written[later]
         });
         if let Some(earlier) = earlier {

@@ -149,7 +149,10 @@ impl RulePlan {
             let Some(field) = fields.add(name, report) else { continue };
             if effects.iter().any(|effect| effect.field == field) {
                 report
-                    .error(name.at, format!("this rule gives `{}` a value and takes it away again", name.value))
+                    .error(
+                        name.at,
+                        format!("this rule gives `{}` a value and takes it away again", name.value),
+                    )
                     .hint("fields in `unset` go last; leave one of the two out");
             }
             effects.push(Effect { field, change: Change::Unset });
@@ -193,9 +196,7 @@ fn check_literal(change: &Change, source: &Located<String>, report: &mut Report)
         Change::Max(Expression::Literal(literal)) | Change::Min(Expression::Literal(literal))
             if !number(literal) && first(literal) != b'"' =>
         {
-            report
-                .error(source.at, format!("`{literal}` cannot be compared"))
-                .hint("numbers and texts can");
+            report.error(source.at, format!("`{literal}` cannot be compared")).hint("numbers and texts can");
         }
         _ => {}
     }
@@ -217,9 +218,10 @@ impl OnPlan {
             }
         }
         if on.tombstone {
-            let data = on.when.as_ref().filter(|_| {
-                when.as_ref().is_some_and(|when| when.reads("event") != Reads::Nothing)
-            });
+            let data = on
+                .when
+                .as_ref()
+                .filter(|_| when.as_ref().is_some_and(|when| when.reads("event") != Reads::Nothing));
             let at = on.field.iter().next().map(|(path, _)| path.at).or(data.map(|when| when.at));
             if let Some(at) = at {
                 report

@@ -79,7 +79,8 @@ impl Slices {
     pub(super) fn read<'a>(&self, json: &'a [u8]) -> Result<Sliced<'a>, SliceError> {
         let json = std::str::from_utf8(json).map_err(|_| SliceError::NotText)?;
         let mut found = self.nothing();
-        let syntax = |error: serde_json::Error| SliceError::Syntax { line: error.line(), column: error.column() };
+        let syntax =
+            |error: serde_json::Error| SliceError::Syntax { line: error.line(), column: error.column() };
         self.root.read(json, &mut found.0).map_err(syntax)?;
         for value in found.0.iter().flatten() {
             check(value)?;
@@ -288,7 +289,8 @@ mod tests {
     #[test]
     fn values_are_cut_out_as_they_stand() {
         let digits = "7".repeat(400);
-        let text = format!(r#" {{"a": {digits}, "b": {{"c": 1.50, "d": [1, {{"e" : "\u0041"}}]}}, "f": 1e999}} "#);
+        let text =
+            format!(r#" {{"a": {digits}, "b": {{"c": 1.50, "d": [1, {{"e" : "\u0041"}}]}}, "f": 1e999}} "#);
         assert_eq!(
             read(&["a", "b.c", "b.d.1.e", "b.d.1", "b.d.7", "f", "f.x", "x"], &text).unwrap(),
             [
@@ -318,7 +320,17 @@ mod tests {
 
     #[test]
     fn what_is_not_one_json_value_is_refused_even_where_nothing_is_wanted() {
-        for json in ["", "{", "{} {}", "{} x", r#"{"x": 01}"#, "{'a': 1}", "{\"x\": \"a\nb\"}", r#"{"x": 1,}"#, "\u{feff}{}"] {
+        for json in [
+            "",
+            "{",
+            "{} {}",
+            "{} x",
+            r#"{"x": 01}"#,
+            "{'a': 1}",
+            "{\"x\": \"a\nb\"}",
+            r#"{"x": 1,}"#,
+            "\u{feff}{}",
+        ] {
             assert!(matches!(read(&["a"], json), Err(SliceError::Syntax { .. })), "{json:?}");
             assert!(read(&[], json).is_err(), "{json:?}");
         }
@@ -327,11 +339,13 @@ mod tests {
 
     #[test]
     fn a_kept_value_can_be_read_by_others() {
-        let deep = |levels: usize| format!(r#"{{"a": {}{}, "b": "]["}}"#, "[".repeat(levels), "]".repeat(levels));
+        let deep =
+            |levels: usize| format!(r#"{{"a": {}{}, "b": "]["}}"#, "[".repeat(levels), "]".repeat(levels));
         assert!(read(&["a"], &deep(64)).is_ok());
         assert_eq!(read(&["a"], &deep(65)), Err(SliceError::Depth));
         assert!(read(&["b"], &deep(65)).is_ok());
-        for half in [r#""\ud800""#, r#""\udc00""#, r#""\ud800x""#, r#""\ud800\u0041""#, r#"[{"\udfff": 1}]"#] {
+        for half in [r#""\ud800""#, r#""\udc00""#, r#""\ud800x""#, r#""\ud800\u0041""#, r#"[{"\udfff": 1}]"#]
+        {
             assert_eq!(read(&[""], half), Err(SliceError::Surrogate), "{half}");
         }
         for whole in [r#""\ud83d\ude00""#, r#""\\ud800""#, r#""\"\\""#] {

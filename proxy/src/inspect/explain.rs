@@ -161,6 +161,7 @@ fn chosen(plan: &Plan, index: usize, params: &[(u16, u16)], mut explanation: Exp
             format!("split: {}", shares.collect::<Vec<_>>().join(", "))
         }
         Action::Bridge => "sidecar ws-bridge".to_owned(),
+        Action::Aggregator(_) => composed(plan, index),
         Action::Redirect(_) => {
             let written = plan.loaded.config.routes.get(index).and_then(|route| route.redirect.as_ref());
             written.map_or_else(String::new, |written| {
@@ -170,6 +171,17 @@ fn chosen(plan: &Plan, index: usize, params: &[(u16, u16)], mut explanation: Exp
         Action::Respond(reply) => format!("respond {}", reply.status.as_u16()),
     });
     explanation
+}
+
+/// What an answer is composed of, drawn; or the view that it comes from.
+fn composed(plan: &Plan, index: usize) -> String {
+    let written = plan.loaded.config.routes.get(index);
+    if let Some(view) = written.and_then(|route| route.view.as_ref()) {
+        return format!("view {}", view.name.value);
+    }
+    let name = plan.routes.get(index).map(|route| &*route.facts.name);
+    let drawn = name.and_then(|name| plan.composed.as_ref()?.explain(name));
+    drawn.map_or_else(String::new, |drawn| format!("aggregate\n{drawn}"))
 }
 
 fn headers(given: &[(String, String)]) -> Result<HeaderMap, String> {

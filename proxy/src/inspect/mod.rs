@@ -29,7 +29,7 @@ impl Inspection {
     pub fn open(path: &Path, registry: &Registry) -> Result<(Inspection, Report), Report> {
         // They count nothing; a plan has them all the same. Only two families of one name could fail.
         let Ok(metrics) = Metrics::new() else { return Err(Report::default()) };
-        let with = Surroundings { registry, metrics: &metrics, before: None, bridge: None };
+        let with = Surroundings { registry, metrics: &metrics, before: None, bridge: None, aggregator: None };
         Plan::read(path, &with).map(|(plan, report)| (Inspection { plan }, report))
     }
 

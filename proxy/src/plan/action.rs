@@ -9,6 +9,8 @@ use sallyport_filters::reply::ReplyBody;
 use sallyport_filters::{Exchange, Reply};
 use sallyport_upstreams::Upstream;
 
+use crate::sidecar::Introduction;
+
 /// What a route does.
 pub(crate) enum Action {
     /// Sends the request to an upstream.
@@ -17,6 +19,8 @@ pub(crate) enum Action {
     Split(Split),
     /// Sends it to the bridge.
     Bridge,
+    /// Sends it to the aggregator.
+    Aggregator(Introduction),
     /// Answers with a redirect.
     Redirect(Redirect),
     /// Answers with this.

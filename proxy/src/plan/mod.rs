@@ -54,8 +54,12 @@ pub(crate) struct Plan {
     pub(crate) listeners: Vec<Arc<ListenerPlan>>,
     /// Where routes with `sidecar: ws-bridge` lead.
     pub(crate) bridge: Option<Arc<Seat>>,
+    /// Where routes with `aggregate` or `view` lead.
+    pub(crate) aggregator: Option<Arc<Seat>>,
     /// What the bridge does, if there is one.
     pub(crate) live: Option<Arc<sallyport_ws_bridge::Plan>>,
+    /// What the aggregator does, if it is needed.
+    pub(crate) composed: Option<Arc<sallyport_aggregator::Plan>>,
     pub(crate) kept: Kept,
 }
 
@@ -86,6 +90,8 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) before: Option<&'a Plan>,
     /// The bridge that runs in this process, if one does.
     pub(crate) bridge: Option<&'a Seat>,
+    /// The aggregator of this process.
+    pub(crate) aggregator: Option<&'a Seat>,
 }
 
 /// What an environment variable holds, for secrets.
@@ -117,6 +123,7 @@ impl Plan {
         let routes = parts::routes(&loaded, with, &mut chains, &upstreams, report);
         let table = Table::build(&loaded.config.routes, report);
         let live = sallyport_ws_bridge::Plan::compile(&loaded.config, &issuers, report).map(Arc::new);
+        let composed = sallyport_aggregator::Plan::compile(&loaded, &upstreams, report).map(Arc::new);
         let bare = chains.bare(report);
         if !report.is_empty() {
             return None;
@@ -128,7 +135,9 @@ impl Plan {
             generation: with.before.map_or(0, |plan| plan.generation) + 1,
             loaded_at: SystemTime::now(),
             bridge: parts::bridge(&loaded, with).map(Arc::new),
+            aggregator: parts::aggregator(&loaded, with).map(Arc::new),
             live,
+            composed,
             loaded,
             stamps: Stamps::new(),
             table,

@@ -14,7 +14,7 @@ use super::{Plan, Route, Surroundings, WebSocketPlan};
 use crate::listener::ListenerPlan;
 use crate::listener::tls::TlsListener;
 use crate::route::parameter_names;
-use crate::sidecar::Seat;
+use crate::sidecar::{Introduction, Seat, Sidecar};
 use crate::tunnel::{Limits, Origins};
 
 /// The listeners, with their certificates read anew. `None` after an error.
@@ -55,7 +55,7 @@ pub(super) fn routes<'a>(
         let name = settings.name();
         let params = parameter_names(&settings.matches.value);
         let chain = chains.of_route(settings, &name, report);
-        let action = action(settings, &params, upstreams, report);
+        let action = action(settings, &name, chain.as_deref(), &params, upstreams, report);
         let (chain, action) = (chain?, action?);
         guarded(settings, chain.guards(), report);
         parameters(settings, &chain, &params, report);
@@ -78,9 +78,22 @@ pub(super) fn routes<'a>(
 pub(super) fn bridge(loaded: &Loaded, with: &Surroundings<'_>) -> Option<Seat> {
     let settings = loaded.config.ws_bridge.as_ref()?;
     match &settings.socket {
-        Some(socket) => Some(Seat { socket: loaded.base.join(&socket.value), carrier: None }),
+        Some(socket) => Some(beside(Sidecar::Bridge, socket, loaded)),
         None => with.bridge.cloned(),
     }
+}
+
+/// The aggregator, likewise. A configuration need not speak of it.
+pub(super) fn aggregator(loaded: &Loaded, with: &Surroundings<'_>) -> Option<Seat> {
+    match loaded.config.aggregator.as_ref().and_then(|settings| settings.socket.as_ref()) {
+        Some(socket) => Some(beside(Sidecar::Aggregator, socket, loaded)),
+        None => with.aggregator.cloned(),
+    }
+}
+
+/// A sidecar that is a process of its own.
+fn beside(sidecar: Sidecar, socket: &Located<String>, loaded: &Loaded) -> Seat {
+    Seat { sidecar, socket: loaded.base.join(&socket.value), carrier: None }
 }
 
 fn web_socket(settings: &route::WebSocketLife) -> WebSocketPlan {
@@ -123,6 +136,8 @@ fn parameters(settings: &Located<route::Route>, chain: &Chain, params: &[Box<str
 
 fn action(
     settings: &Located<route::Route>,
+    name: &str,
+    chain: Option<&Chain>,
     params: &[Box<str>],
     upstreams: &Upstreams,
     report: &mut Report,
@@ -136,6 +151,16 @@ fn action(
     if let Some(shares) = &settings.split {
         let shares = shares.iter().map(|share| Some((find(&share.upstream)?, share.weight)));
         return shares.collect::<Option<Vec<_>>>().map(|shares| Action::Split(Split::new(shares)));
+    }
+    if settings.aggregate.is_some() || settings.view.is_some() {
+        let sets: Vec<_> = chain.into_iter().flat_map(Chain::managed_headers).collect();
+        let told = Introduction::new(name, sets.iter().map(|name| name.as_str()));
+        if told.is_none() {
+            report
+                .error(settings.at, "the route's name cannot stand in a header field")
+                .hint("give it a `name` without control characters");
+        }
+        return told.map(Action::Aggregator);
     }
     if settings.sidecar.is_some() {
         return Some(Action::Bridge);

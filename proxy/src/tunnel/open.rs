@@ -86,7 +86,7 @@ pub(crate) async fn open(
         return Ok(Opening::Refused(Reply::problem(ProblemKind::Forbidden, detail)));
     }
     let limits = rule.limits;
-    if let Some(carrier) = ctx.outbound.bridge.as_ref().and_then(|seat| seat.carrier.clone()) {
+    if let Some(carrier) = ctx.outbound.sidecar.as_ref().and_then(|seat| seat.carrier.clone()) {
         let head = answer(session.req_header(), &*carrier, &accept)?;
         return begin(session, ctx, state, head, To::Carrier(carrier), &[], limits).map(|()| Opening::Done);
     }

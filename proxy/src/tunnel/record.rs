@@ -12,7 +12,7 @@ use crate::ctx::{Ctx, InFlight};
 use crate::end;
 use crate::listener::ListenerPlan;
 use crate::metrics::{OpenTunnel, RouteMetrics};
-use crate::sidecar::{self, Ended, Reason};
+use crate::sidecar::{Ended, Reason, Sidecar};
 use crate::state::State;
 use crate::trace::Trace;
 
@@ -31,7 +31,7 @@ pub(crate) struct Record {
     pub(crate) picked: Option<Picked>,
     pub(crate) retries: u32,
     pub(crate) upstream_ms: Option<f64>,
-    pub(crate) to_bridge: bool,
+    sidecar: Option<Sidecar>,
     pub(crate) ended: Ended,
     _in_flight: InFlight,
 }
@@ -58,7 +58,7 @@ impl Record {
             picked: ctx.outbound.picked.take(),
             retries: ctx.outbound.retries,
             upstream_ms,
-            to_bridge: ctx.outbound.bridge.is_some(),
+            sidecar: ctx.outbound.sidecar.as_ref().map(|seat| seat.sidecar),
             // Unless somebody says otherwise it was cut, which only a stop that has waited long enough does.
             ended: Ended { reason: Reason::Drain, received_bytes: 0, sent_bytes: 0, error: None },
             _in_flight: in_flight,
@@ -67,10 +67,9 @@ impl Record {
 
     /// The name of where it leads to.
     pub(crate) fn destination(&self) -> Option<&str> {
-        if self.to_bridge {
-            Some(sidecar::NAME)
-        } else {
-            self.upstream.as_ref().map(|upstream| &**upstream.name())
+        match self.sidecar {
+            Some(sidecar) => Some(sidecar.name()),
+            None => self.upstream.as_ref().map(|upstream| &**upstream.name()),
         }
     }
 }

@@ -2,8 +2,21 @@
 //! or advisory that it guards.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a story fails by panicking")]
 
+/// Tells each story in both modes of a sidecar.
+macro_rules! stories {
+    ($($name:ident),* $(,)?) => {
+        mod embedded {
+            $(#[tokio::test] async fn $name() { super::$name(sallyport_testkit::Mode::Embedded).await; })*
+        }
+        mod separate {
+            $(#[tokio::test] async fn $name() { super::$name(sallyport_testkit::Mode::Separate).await; })*
+        }
+    };
+}
+
 mod admin;
 mod advisories;
+mod compose;
 mod cors;
 mod expect;
 mod framing;

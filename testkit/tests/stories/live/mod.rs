@@ -1,18 +1,6 @@
 //! Events from Kafka to clients. Every story is told twice: with the bridge inside the edge, and with a bridge of its own
 //! behind it. Kafka is the broker inside librdkafka; stories with a real one are in `tests/realtime`.
 
-/// Tells each story in both modes.
-macro_rules! stories {
-    ($($name:ident),* $(,)?) => {
-        mod embedded {
-            $(#[tokio::test] async fn $name() { super::$name(sallyport_testkit::Mode::Embedded).await; })*
-        }
-        mod separate {
-            $(#[tokio::test] async fn $name() { super::$name(sallyport_testkit::Mode::Separate).await; })*
-        }
-    };
-}
-
 mod arrival;
 mod identity;
 mod limits;

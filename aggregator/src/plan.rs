@@ -1,0 +1,102 @@
+//! The configuration of an aggregator, compiled: what each route that leads here does, nothing started.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
+
+use sallyport_config::aggregator::{Aggregator, AggregatorLimits};
+use sallyport_config::{Loaded, Report};
+use sallyport_kafka::ClusterSettings;
+use sallyport_upstreams::Upstreams;
+
+use crate::compose::plan::Compositions;
+use crate::views::{ViewRoute, Views};
+
+/// Where stores are if nothing else is said.
+const STATE: &str = "state";
+
+/// An aggregator that could be started.
+pub struct Plan {
+    pub(crate) compositions: Compositions,
+    pub(crate) views: Views,
+    /// Routes that views answer, by name.
+    pub(crate) view_routes: HashMap<Box<str>, ViewRoute>,
+    /// The clusters that views read.
+    pub(crate) clusters: BTreeMap<Arc<str>, ClusterSettings>,
+    pub(crate) limits: AggregatorLimits,
+    /// The folder of stores.
+    pub(crate) state: PathBuf,
+    /// Equal for plans that say the same. Never shown.
+    pub(crate) fingerprint: u64,
+}
+
+impl Plan {
+    /// Compiles what concerns the aggregator. `None` if nothing does, or if the report has got errors. The names it uses were
+    /// checked when the configuration was loaded.
+    pub fn compile(loaded: &Loaded, upstreams: &Upstreams, report: &mut Report) -> Option<Plan> {
+        let config = &loaded.config;
+        let before = report.errors().count();
+        let compositions = Compositions::compile(config, upstreams, report);
+        let views = Views::compile(config, report);
+        let mut view_routes = HashMap::new();
+        for route in &config.routes {
+            let compiled = route.view.as_ref().and_then(|view| ViewRoute::compile(route, view, report));
+            view_routes.extend(compiled.map(|compiled| (route.name().into(), compiled)));
+        }
+        let named = config.views.iter().filter_map(|(_, view)| view.kafka.as_ref().map(|name| name.as_str()));
+        let named: Vec<&str> = named.collect();
+        let clusters = config.kafka.iter().filter(|(name, _)| {
+            let only = config.kafka.iter().count() == 1;
+            config.views.iter().next().is_some() && (only || named.contains(&name.as_str()))
+        });
+        let clusters = clusters.filter_map(|(name, kafka)| {
+            ClusterSettings::compile(name, kafka, report).map(|cluster| (Arc::from(name.as_str()), cluster))
+        });
+        let clusters = clusters.collect();
+        if report.errors().count() > before {
+            return None;
+        }
+        let (compositions, views) = (compositions?, views?);
+        if compositions.is_empty() && views.all().is_empty() {
+            return None;
+        }
+        let settings = config.aggregator.as_ref().map(|settings| settings.value.clone()).unwrap_or_default();
+        Some(Plan {
+            compositions,
+            views,
+            view_routes,
+            clusters,
+            fingerprint: fingerprint(loaded, upstreams, &settings),
+            limits: settings.limits,
+            state: loaded.base.join(settings.state.as_ref().map_or(STATE, |state| state.as_str())),
+        })
+    }
+
+    /// What the route of this name composes, drawn.
+    pub fn explain(&self, route: &str) -> Option<String> {
+        self.compositions.find(route).map(|composition| composition.explain().to_string())
+    }
+}
+
+/// What compositions and views depend on. Secrets of clusters are not written out, so they are asked for themselves; and an
+/// upstream with other settings is another one.
+fn fingerprint(loaded: &Loaded, upstreams: &Upstreams, settings: &Aggregator) -> u64 {
+    /// The same for all plans of a process.
+    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let config = &loaded.config;
+    let mut hasher = KEYS.build_hasher();
+    for route in config.routes.iter().filter(|route| route.aggregate.is_some() || route.view.is_some()) {
+        serde_json::to_string(&route.value).unwrap_or_default().hash(&mut hasher);
+    }
+    serde_json::to_string(&(&config.views, &config.kafka, settings)).unwrap_or_default().hash(&mut hasher);
+    for (_, kafka) in config.kafka.iter() {
+        for (_, secret) in kafka.secrets.iter() {
+            secret.expose().hash(&mut hasher);
+        }
+    }
+    for (name, upstream) in upstreams {
+        (name, Arc::as_ptr(upstream).addr()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
