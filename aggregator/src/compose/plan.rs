@@ -8,6 +8,7 @@ mod compile;
 mod branch;
 mod call;
 mod body;
+mod shaping;
 mod cache;
 mod headers;
 mod graph;
@@ -203,7 +204,8 @@ pub struct Cache {
     /// How long after that it is given if the call fails.
     pub stale_if_error: Duration,
     /// What tells answers apart, beside the URL and the headers of [`Call::headers`], which are always part of the key. With
-    /// `shared` no claim is among them.
+    /// `shared` no claim is among them. Two clients who both lack a claim are not the same client: for who lacks one of these
+    /// claims nothing may be kept, and nothing kept be given.
     pub vary: Box<[Vary]>,
     /// Whether the answer is the same for everybody: the call carries no identity, and neither `Authorization` nor `Cookie`.
     pub shared: bool,
@@ -276,3 +278,6 @@ impl Branch {
         self.on_error == OnError::Fail
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Method;
-use sallyport_condition::{FieldPath, Step, singular};
+use sallyport_condition::singular;
 use sallyport_config::aggregate::{self, Beyond};
 use sallyport_config::{Located, Report};
 use sallyport_upstreams::Retry;
@@ -12,9 +12,9 @@ use sallyport_upstreams::Retry;
 use super::compile::Ground;
 use super::when::When;
 use super::{Body, Branch, Call, EACH_CONCURRENCY_MAX, EACH_ITEMS_MAX, Each, OnError, Source, ViewCall};
-use super::{body, cache, call, headers, words};
+use super::{body, cache, call, headers, shaping, words};
 use crate::compose::text::{Field, Origin, Scope, Text, result};
-use crate::json::{Checked, DEPTH_CEILING, Limits, RulesError, Shape, ShapeRules};
+use crate::json::{Checked, DEPTH_CEILING, Limits};
 
 /// A branch while it is compiled.
 pub(super) struct Site<'a> {
@@ -38,7 +38,7 @@ pub(super) fn compile(site: &Site<'_>, report: &mut Report) -> Option<Branch> {
         (None, _) => Some(None),
     };
     let each = settings.each.as_ref().map(|each| site.each(each, report));
-    let shape = site.shape(report);
+    let shape = shaping::compile(settings, site.name.at, report);
     let on_error = site.on_error(report);
     let pass_statuses = site.pass_statuses(report);
     let cache = match (&settings.cache, &source) {
@@ -281,46 +281,6 @@ impl<'a> Site<'a> {
         Some(Each { of: of?, path: path?, max, concurrency, cut: each.beyond == Beyond::Cut })
     }
 
-    /// `flatten`, `pick`, `drop` and `rename`, if there is any.
-    fn shape(&self, report: &mut Report) -> Option<Option<Shape>> {
-        let settings = &self.settings.value;
-        let before = report.errors().count();
-        let flatten = settings.flatten.as_ref().and_then(|query| singular(query, report));
-        let rename: Vec<(&Located<String>, &Located<String>)> = settings.rename.iter().collect();
-        let mut paths = |written: &[&Located<String>]| -> Vec<FieldPath> {
-            written.iter().filter_map(|written| dotted(written, report)).collect()
-        };
-        let pick = paths(&settings.pick.iter().collect::<Vec<_>>());
-        let drop = paths(&settings.drop.iter().collect::<Vec<_>>());
-        let old = paths(&rename.iter().map(|(old, _)| *old).collect::<Vec<_>>());
-        if report.errors().count() > before {
-            return None;
-        }
-        let rename = old.into_iter().zip(rename.iter().map(|(_, new)| new.value.clone())).collect();
-        let rules = ShapeRules { flatten, pick, drop, rename };
-        match Shape::new(&rules) {
-            Ok(shape) => Some((!shape.is_identity()).then_some(shape)),
-            Err(error) => {
-                report.error(self.of_rules(&error), error.to_string());
-                None
-            }
-        }
-    }
-
-    /// Where the path stands that an error about rules names; of several the last.
-    fn of_rules(&self, error: &RulesError) -> sallyport_config::Location {
-        let (RulesError::NoName(path)
-        | RulesError::Twice(path)
-        | RulesError::Dropped(path)
-        | RulesError::NotPicked(path)
-        | RulesError::SameName(path)) = error;
-        let settings = &self.settings.value;
-        let old = settings.rename.iter().map(|(old, _)| old);
-        let written = settings.pick.iter().chain(&settings.drop).chain(old);
-        let named = written.filter(|written| names(written).as_ref() == Some(path)).last();
-        named.map_or(self.name.at, |written| written.at)
-    }
-
     fn on_error(&self, report: &mut Report) -> Option<OnError> {
         Some(match &self.settings.on_error {
             aggregate::OnError::Fail => OnError::Fail,
@@ -412,20 +372,4 @@ pub(super) fn literal(node: &sallyport_config::Node, report: &mut Report) -> Opt
             None
         }
     }
-}
-
-/// `owner.name` as a path of names.
-fn dotted(written: &Located<String>, report: &mut Report) -> Option<FieldPath> {
-    let path = names(written);
-    if path.is_none() {
-        report.error(written.at, format!("`{}` names no member", written.value)).hint(
-            "write names with dots between them: `id`, `owner.name`; in a list they are those of its items",
-        );
-    }
-    path
-}
-
-fn names(written: &str) -> Option<FieldPath> {
-    let named = written.split('.').all(|name| !name.is_empty()) && !written.starts_with('$');
-    named.then(|| FieldPath::new(written.split('.').map(|name| Step::Name(name.into()))))
 }

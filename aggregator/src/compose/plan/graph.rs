@@ -96,3 +96,45 @@ fn back_to(start: usize, after: &Edges, way: &mut Vec<usize>, seen: &mut [bool])
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Whether branches can be taken away one by one, each when nothing it waits for is left.
+    fn can_be_run(after: &Edges) -> bool {
+        let mut left: Vec<usize> = (0..after.len()).collect();
+        while !left.is_empty() {
+            let before = left.len();
+            let waiting = left.clone();
+            left.retain(|branch| after[*branch].iter().any(|other| waiting.contains(other)));
+            if left.len() == before {
+                return false;
+            }
+        }
+        true
+    }
+
+    proptest! {
+        #[test]
+        fn a_cycle_is_found_where_there_is_one(after in prop::collection::vec(prop::collection::vec(0usize..7, 0..3), 7)) {
+            match cycle(&after) {
+                None => {
+                    prop_assert!(can_be_run(&after));
+                    let levels = levels(&after);
+                    for (branch, before) in after.iter().enumerate() {
+                        let deepest = before.iter().map(|before| levels[*before]).max().unwrap_or_default();
+                        prop_assert_eq!(levels[branch], deepest + 1);
+                    }
+                }
+                Some(way) => {
+                    prop_assert!(!can_be_run(&after));
+                    prop_assert!(way.len() > 1 && way.first() == way.last());
+                    prop_assert!(way.windows(2).all(|step| after[step[0]].contains(&step[1])));
+                }
+            }
+        }
+    }
+}

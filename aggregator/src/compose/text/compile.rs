@@ -61,7 +61,7 @@ pub(crate) fn joined(fragments: impl IntoIterator<Item = Fragment>) -> Vec<Fragm
     for fragment in fragments {
         match (joined.last_mut(), fragment) {
             (Some(Fragment::Literal(before)), Fragment::Literal(text)) => {
-                *before = format!("{before}{text}").into()
+                *before = format!("{before}{text}").into();
             }
             (_, fragment) => joined.push(fragment),
         }
