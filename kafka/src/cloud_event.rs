@@ -78,6 +78,11 @@ impl<'a> CloudEvent<'a> {
         Ok(CloudEvent { data, attributes: Attributes::Envelope(envelope) })
     }
 
+    /// A record without a value, seen as one: it can only have attributes in headers, and its data is empty.
+    pub fn of_headers(record: &'a Record) -> Self {
+        CloudEvent { data: Bytes::new(), attributes: Attributes::Headers(record) }
+    }
+
     /// An attribute by its name, and by its name as a header (`ce_` before it); `None` where it is missing or null.
     ///
     /// # Errors

@@ -28,6 +28,8 @@ pub(crate) enum News {
     Bounds { topic: Arc<str>, edition: u64, lows: Vec<i64>, highs: Vec<i64> },
     /// The topic is no longer there, or has fewer partitions.
     Gone { topic: Arc<str>, edition: u64 },
+    /// All topics that there are were told.
+    Surveyed,
 }
 
 /// The end of one partition.

@@ -41,6 +41,23 @@ pub struct Timing {
     pub timeout: Duration,
 }
 
+/// Where reading begins.
+#[derive(Clone)]
+pub enum Begin {
+    /// With the records that are not older than this, where the cluster finds offsets by time. Topics that appear later
+    /// are read from their first record.
+    Window(Duration),
+    /// At the offset that is given for a topic's partition. Where none is given, and where the partition does not have
+    /// it, because it begins later or ends before: with the first record that there is. Called on a thread of the reader.
+    At(Arc<dyn Fn(&str, i32) -> Option<i64> + Send + Sync>),
+}
+
+impl From<Duration> for Begin {
+    fn from(window: Duration) -> Self {
+        Begin::Window(window)
+    }
+}
+
 impl Default for Timing {
     fn default() -> Self {
         Timing {
@@ -53,8 +70,8 @@ impl Default for Timing {
     }
 }
 
-/// Reads all partitions of all topics that match, without a group, from the beginning of a window on. Stops when it
-/// is dropped, in the background; see [`Reader::stop`].
+/// Reads all partitions of all topics that match, without a group. Stops when it is dropped, in the background; see
+/// [`Reader::stop`].
 pub struct Reader {
     signals: Sender<Signal>,
     requests: Sender<Request>,
@@ -71,11 +88,11 @@ impl Reader {
     pub fn start(
         cluster: &ClusterSettings,
         topics: Vec<TopicPattern>,
-        window: Duration,
+        begin: impl Into<Begin>,
         sink: Arc<dyn Sink>,
         metrics: Metrics,
     ) -> Result<Reader, StartError> {
-        Self::start_timed(cluster, topics, window, sink, metrics, Timing::default())
+        Self::start_timed(cluster, topics, begin, sink, metrics, Timing::default())
     }
 
     /// [`Reader::start`] with other times.
@@ -85,7 +102,7 @@ impl Reader {
     pub fn start_timed(
         cluster: &ClusterSettings,
         topics: Vec<TopicPattern>,
-        window: Duration,
+        begin: impl Into<Begin>,
         sink: Arc<dyn Sink>,
         metrics: Metrics,
         timing: Timing,
@@ -102,7 +119,7 @@ impl Reader {
             client: client.map_err(|error| failed(&error))?,
             patterns: topics,
             finds_times: cluster.finds_times(),
-            window,
+            begin: begin.into(),
             timing,
             metrics: metrics.clone(),
             requests: requested,

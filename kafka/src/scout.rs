@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 use crate::news::{High, News, Request};
 use crate::offsets::{Asked, ask, ask_all};
 use crate::pattern::TopicPattern;
-use crate::reader::Timing;
+use crate::reader::{Begin, Timing};
 
 /// Names asked for one by one; with more, or with a pattern, all topics are asked for at once.
 const NAMES_ASKED_MAX: usize = 16;
@@ -51,7 +51,7 @@ pub(crate) struct Scout {
     pub(crate) client: BaseConsumer<Context>,
     pub(crate) patterns: Vec<TopicPattern>,
     pub(crate) finds_times: bool,
-    pub(crate) window: Duration,
+    pub(crate) begin: Begin,
     pub(crate) timing: Timing,
     pub(crate) metrics: Metrics,
     pub(crate) requests: Receiver<Request>,
@@ -71,6 +71,7 @@ pub(crate) struct State {
     answering: Option<bool>,
     unreadable: HashSet<String>,
     unsettled: bool,
+    surveyed: bool,
     too_many: bool,
 }
 
@@ -139,6 +140,9 @@ impl Scout {
         }
         if self.state.first.is_none() {
             self.state.first = Some(seen.keys().cloned().collect());
+        }
+        if !self.state.surveyed && !self.state.unsettled && self.state.unreadable.is_empty() {
+            self.state.surveyed = (self.tell)(News::Surveyed);
         }
         let mut gone = Vec::new();
         for (topic, known) in &mut self.state.known {
@@ -250,7 +254,7 @@ impl Scout {
             (from..seen.partitions).map(|number| (topic.clone(), partition_number(number))).collect();
         let old =
             from == 0 && edition == 0 && self.state.first.as_ref().is_none_or(|first| first.contains(name));
-        let found = self.starts(&new, old);
+        let found = self.starts(&new, old, edition == 0);
         let (starts, highs) = match found {
             Ok(found) => found,
             // One topic's trouble is not the others'; the next look tries again.
@@ -270,20 +274,34 @@ impl Scout {
     }
 
     /// Where to begin, and where the partitions end now. Partitions that are `old` begin with the window, where the
-    /// broker knows about times; others at their first record.
-    fn starts(&self, partitions: &[(Arc<str>, i32)], old: bool) -> KafkaResult<(Vec<i64>, Vec<i64>)> {
+    /// broker knows about times, or, where a topic is the `same` as at the
+    /// start, at the offsets that were given; others at their first record.
+    fn starts(
+        &self,
+        partitions: &[(Arc<str>, i32)],
+        old: bool,
+        same: bool,
+    ) -> KafkaResult<(Vec<i64>, Vec<i64>)> {
         let timeout = self.timing.timeout;
         let lows = ask_all(&self.client, partitions, Asked::Low, timeout)?;
-        let starts = if old && self.finds_times {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            let since = i64::try_from(now.saturating_sub(self.window).as_millis()).unwrap_or(i64::MAX);
-            let times = ask(&self.client, partitions, Asked::Since(since), timeout)?;
-            times.into_iter().collect::<KafkaResult<Vec<_>>>()?
-        } else {
-            lows.iter().copied().map(Some).collect()
+        let starts = match &self.begin {
+            Begin::Window(window) if old && self.finds_times => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = i64::try_from(now.saturating_sub(*window).as_millis()).unwrap_or(i64::MAX);
+                let times = ask(&self.client, partitions, Asked::Since(since), timeout)?;
+                times.into_iter().collect::<KafkaResult<Vec<_>>>()?
+            }
+            _ => lows.iter().copied().map(Some).collect(),
         };
         // Asked last: what comes after this is new.
         let highs = ask_all(&self.client, partitions, Asked::High, timeout)?;
+        if let (Begin::At(stored), true) = (&self.begin, same) {
+            let at = |((topic, partition), (low, high)): (&(Arc<str>, i32), (&i64, &i64))| {
+                stored(topic, *partition).filter(|stored| (*low..=*high).contains(stored)).unwrap_or(*low)
+            };
+            let starts = partitions.iter().zip(lows.iter().zip(&highs)).map(at);
+            return Ok((starts.collect(), highs));
+        }
         let starts = starts
             .into_iter()
             .zip(lows.iter().zip(&highs))

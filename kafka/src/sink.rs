@@ -26,6 +26,17 @@ pub trait Sink: Send + Sync + 'static {
     /// The topic was deleted, or deleted and made again: everything known of it is void. [`Sink::partitions`]
     /// follows if it exists again.
     fn recreated(&self, topic: &Arc<str>);
+
+    /// Records of a partition were deleted before they were read: the offsets from `from` up to `to`. Told before
+    /// [`Sink::position`]. Nothing of the kind is told of what was gone when reading began: see [`Sink::partitions`].
+    fn lost(&self, _topic: &Arc<str>, _partition: i32, _from: i64, _to: i64) {}
+
+    /// The topic's id in the cluster's words, which another topic of the same name never has. Told before the records
+    /// that come after it is heard; not told where the cluster knows no ids (before Kafka 2.8).
+    fn identity(&self, _topic: &Arc<str>, _id: &str) {}
+
+    /// Which topics there are is known: those whose partitions were not told do not exist yet. Told once.
+    fn surveyed(&self) {}
 }
 
 /// How far a reader is in one partition.

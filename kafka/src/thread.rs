@@ -217,10 +217,14 @@ impl Thread {
         }
         for found in ids {
             let before = self.ids.insert(found.topic.clone(), found.id.clone());
-            if before.is_some_and(|before| before != found.id)
-                && let Some(topic) = self.topics.known(&found.topic).map(|(topic, _)| topic.clone())
-            {
+            let Some(topic) = self.topics.known(&found.topic).map(|(topic, _)| topic.clone()) else {
+                continue;
+            };
+            if before.as_ref().is_some_and(|before| *before != found.id) {
                 self.recreate(&topic, "it has a new id");
+            }
+            if before.is_none_or(|before| before != found.id) {
+                self.sink.identity(&topic, &found.id);
             }
         }
     }
@@ -239,6 +243,10 @@ impl Thread {
             News::Found { topic, edition, from, starts, highs } => {
                 let starts = self.topics.found((&topic, edition), from, &starts, &highs, &*self.sink);
                 if !starts.is_empty() {
+                    // It may have been heard of before its partitions were.
+                    if let Some(id) = self.ids.get(&*topic).filter(|_| from == 0) {
+                        self.sink.identity(&topic, id);
+                    }
                     info!(
                         "reading {} partitions of topic `{topic}` of Kafka cluster `{}`",
                         starts.len(),
@@ -270,6 +278,7 @@ impl Thread {
                 }
             }
             News::Bounds { topic, edition, lows, highs } => self.settle(&topic, edition, &lows, &highs),
+            News::Surveyed => self.sink.surveyed(),
             News::Gone { topic, edition } => {
                 if self.topics.edition(&topic, edition).is_some() {
                     self.ids.remove(&*topic);
@@ -300,6 +309,7 @@ impl Thread {
                     partition.next
                 );
                 self.metrics.errors.with_label_values(&[&**cluster, "overtaken"]).inc();
+                sink.lost(name, number, partition.next, *low);
                 partition.skip_to(name, number, *low, &*sink);
             }
         }
