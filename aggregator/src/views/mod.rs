@@ -1,7 +1,7 @@
 //! Views: tables of rows that events of Kafka are folded into.
 //!
 //! [`plan`] is `views:` compiled. [`table`] and [`column`] are what a store looks like, for the fold, which writes it, and
-//! for queries, which read it.
+//! for queries, which read it. [`versions`] is what the fold tells queries.
 
 pub mod expression;
 pub mod rule;
@@ -10,6 +10,23 @@ pub mod plan;
 pub mod column;
 pub mod table;
 pub mod route;
+pub mod versions;
+pub mod poison;
+mod number;
+mod row;
+mod event;
+mod fold;
+mod cache;
+mod store;
+pub mod batch;
+mod queue;
+pub mod files;
+pub mod metrics;
+pub mod status;
+pub mod snapshot;
+mod life;
+pub mod folder;
 
+pub use folder::{Folder, ViewError, ViewParts};
 pub use plan::{ViewPlan, Views};
 pub use route::ViewRoute;

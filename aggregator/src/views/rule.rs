@@ -171,16 +171,6 @@ impl RulePlan {
         // Taking fields away is no reason to make a row.
         Some(RulePlan { on, create: rule.create && !only_unset, effects, delete: rule.delete })
     }
-
-    /// The expressions that it reads.
-    pub(super) fn expressions(&self) -> impl Iterator<Item = &Expression> {
-        self.effects.iter().filter_map(|effect| match &effect.change {
-            Change::Set(value) | Change::Increment(value) | Change::Max(value) | Change::Min(value) => {
-                Some(value)
-            }
-            Change::Unset => None,
-        })
-    }
 }
 
 /// A literal that could never be folded.

@@ -18,6 +18,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 /// The version of all this; a store of another one is built anew.
@@ -112,8 +113,15 @@ pub fn open_for_queries(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let store = Connection::open_with_flags(path, flags)?;
     store.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    leave_files_alone(&store)?;
     store.execute_batch("PRAGMA query_only = ON; PRAGMA trusted_schema = OFF;")?;
     Ok(store)
+}
+
+/// Makes a connection leave the write-ahead log where it is when it closes. The last one to close would remove it by its
+/// name; when the store was renamed meanwhile, that is another store's.
+pub(super) fn leave_files_alone(store: &Connection) -> rusqlite::Result<()> {
+    store.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map(|_| ())
 }
 
 /// The next offset of each partition, as of the rows that the connection sees: topic, partition, next.
