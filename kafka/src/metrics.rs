@@ -1,10 +1,15 @@
-//! What is counted about Kafka. Labels are names from the configuration, topics, partitions, or words from here.
+//! What is counted about Kafka. Labels are names from the configuration, topics, partitions, or words from here. What is
+//! read is counted by reader: a topic may be read by the bridge, and by each view that is made of it.
+
+use std::sync::Arc;
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// The metrics of all clusters; clones count together.
 #[derive(Debug, Clone)]
 pub struct Metrics {
+    /// For whom is read.
+    pub(crate) reader: Arc<str>,
     pub(crate) records: IntCounterVec,
     pub(crate) bytes: IntCounterVec,
     pub(crate) lag: IntGaugeVec,
@@ -16,7 +21,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the metrics and registers them.
+    /// Makes the metrics and registers them. Those of one process are registered once; see [`Metrics::of_reader`].
     ///
     /// # Errors
     /// If they are registered already.
@@ -31,12 +36,17 @@ impl Metrics {
                 "sallyport_kafka_lag_records",
                 "Offsets between what was read and the partition's end.",
             ),
-            &["topic", "partition"],
+            &["reader", "topic", "partition"],
         )?;
         registry.register(Box::new(lag.clone()))?;
         Ok(Metrics {
-            records: counter("records_total", "Records read, by topic.", &["topic"])?,
-            bytes: counter("record_bytes_total", "Bytes of keys and values read, by topic.", &["topic"])?,
+            reader: "".into(),
+            records: counter("records_total", "Records read, by reader and topic.", &["reader", "topic"])?,
+            bytes: counter(
+                "record_bytes_total",
+                "Bytes of keys and values read, by reader and topic.",
+                &["reader", "topic"],
+            )?,
             lag,
             stalls: counter("stalls_total", "Consumers made anew because they did not move.", &["cluster"])?,
             recreated: counter("topics_recreated_total", "Topics deleted or made again.", &["cluster"])?,
@@ -48,5 +58,10 @@ impl Metrics {
                 &["cluster", "outcome"],
             )?,
         })
+    }
+
+    /// The same metrics for one who reads: `bridge`, or `view:` and a view's name.
+    pub fn of_reader(&self, reader: &str) -> Metrics {
+        Metrics { reader: reader.into(), ..self.clone() }
     }
 }

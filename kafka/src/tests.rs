@@ -156,7 +156,7 @@ async fn reads_every_partition_once_and_tells_when_it_is_ready() {
     let status = reader.status();
     assert_eq!(status.len(), 4);
     assert!(status.iter().all(|partition| partition.ready));
-    assert_eq!(metrics.records.with_label_values(&["a"]).get(), 250);
+    assert_eq!(metrics.records.with_label_values(&["", "a"]).get(), 250);
     reader.stop();
     let told = notes.all().len();
     fill(&broker, "a", 0, 150..151).await;

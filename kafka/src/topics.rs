@@ -118,8 +118,8 @@ impl Topics {
         let known = self.topics.entry(topic.clone()).or_insert_with(|| Topic {
             edition,
             partitions: Vec::new(),
-            records: metrics.records.with_label_values(&[&**topic]),
-            bytes: metrics.bytes.with_label_values(&[&**topic]),
+            records: metrics.records.with_label_values(&[&*metrics.reader, topic]),
+            bytes: metrics.bytes.with_label_values(&[&*metrics.reader, topic]),
         });
         for (number, (start, high)) in (from..).zip(starts.iter().zip(highs)) {
             let partition = partition_number(number);
@@ -138,7 +138,7 @@ impl Topics {
                 ready: false,
                 behind: None,
                 figures,
-                lag: metrics.lag.with_label_values(&[&**topic, &partition.to_string()]),
+                lag: metrics.lag.with_label_values(&[&*metrics.reader, topic, &partition.to_string()]),
             });
         }
         let first: Vec<i64> = known.partitions.iter().map(|partition| partition.first).collect();
@@ -159,7 +159,8 @@ impl Topics {
             let partition = partition_number(number);
             locked(&self.status.0).remove(&(topic.clone(), partition));
             // It is there: the partition was found once.
-            let _ = self.metrics.lag.remove_label_values(&[&**topic, &partition.to_string()]);
+            let labels = [&*self.metrics.reader, topic, &partition.to_string()];
+            let _ = self.metrics.lag.remove_label_values(&labels);
         }
         sink.recreated(topic);
         *edition

@@ -49,6 +49,7 @@ impl Composing {
         &self,
         plan: &Plan,
         registry: &Registry,
+        kafka: &sallyport_kafka::Metrics,
         stop: watch::Receiver<bool>,
     ) -> Result<(), ComposingError> {
         let elsewhere =
@@ -58,7 +59,7 @@ impl Composing {
             host.replace(composed).await?;
             return Ok(());
         }
-        let host = Host::start(composed, registry.clone()).await?;
+        let host = Host::start(composed, registry.clone(), kafka).await?;
         std::fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
         let listener = sallyport_sidecar::bind(&self.folder.join("aggregator")).await?;
         tokio::spawn(server::serve(listener, host.clone(), stop));

@@ -53,6 +53,7 @@ impl Live {
         self: &Arc<Self>,
         plan: &Plan,
         registry: &Registry,
+        kafka: &sallyport_kafka::Metrics,
         stop: watch::Receiver<bool>,
     ) -> Result<(), LiveError> {
         let settings = plan.loaded.config.ws_bridge.as_ref();
@@ -74,7 +75,7 @@ impl Live {
         }
         std::fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
         let listener = sallyport_sidecar::bind(&self.folder.join("bridge")).await?;
-        let host = Host::start(live, registry.clone())?;
+        let host = Host::start(live, registry.clone(), kafka)?;
         tokio::spawn(server::serve(listener, Arc::new(host.clone()), stop));
         // Reloads take turns, so nobody else has set it meanwhile.
         let _ = self.host.set(host);

@@ -22,6 +22,8 @@ const LATENCY_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1
 /// Every family of the edge.
 pub(crate) struct Metrics {
     pub(crate) registry: Registry,
+    /// What sidecars in this process read and send.
+    pub(crate) kafka: sallyport_kafka::Metrics,
     requests: IntCounterVec,
     latency: HistogramVec,
     received: IntCounterVec,
@@ -153,6 +155,7 @@ impl Metrics {
                 "access_log_dropped_total",
                 "Access log lines dropped because the disk or pipe was too slow.",
             )?,
+            kafka: sallyport_kafka::Metrics::register(&registry)?,
             registry: registry.clone(),
         };
         Ok(Arc::new(metrics))

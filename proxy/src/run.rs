@@ -198,9 +198,9 @@ impl Inner {
 
     /// The bridge and the aggregator of a plan, as far as they run in this process.
     pub(crate) async fn follow(&self, plan: &Plan) -> Result<(), StartError> {
-        let registry = &self.service.state.metrics.registry;
-        self.composing.follow(plan, registry, self.stop.subscribe()).await?;
-        Ok(self.live.follow(plan, registry, self.stop.subscribe()).await?)
+        let Metrics { registry, kafka, .. } = &self.service.state.metrics;
+        self.composing.follow(plan, registry, kafka, self.stop.subscribe()).await?;
+        Ok(self.live.follow(plan, registry, kafka, self.stop.subscribe()).await?)
     }
 
     /// Background work of a plan's upstreams and issuers.

@@ -93,15 +93,12 @@ pub(crate) struct Shared {
 }
 
 impl BridgeMetrics {
-    /// Registers them.
+    /// Registers them. Those of Kafka the process has registered.
     ///
     /// # Errors
     /// They are registered already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        Ok(BridgeMetrics {
-            bridge: Arc::new(Metrics::new(registry)?),
-            kafka: sallyport_kafka::Metrics::register(registry)?,
-        })
+    pub fn register(registry: &Registry, kafka: &sallyport_kafka::Metrics) -> Result<Self, prometheus::Error> {
+        Ok(BridgeMetrics { bridge: Arc::new(Metrics::new(registry)?), kafka: kafka.of_reader("bridge") })
     }
 }
 

@@ -30,12 +30,17 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts a bridge on the Tokio runtime this is called in; its metrics are registered in `registry`.
+    /// Starts a bridge on the Tokio runtime this is called in; its metrics are registered in `registry`,
+    /// where those of Kafka are already.
     ///
     /// # Errors
     /// A Kafka client cannot be made, or the metrics are registered already.
-    pub fn start(plan: Arc<Plan>, registry: Registry) -> Result<Arc<Host>, StartError> {
-        let metrics = BridgeMetrics::register(&registry)?;
+    pub fn start(
+        plan: Arc<Plan>,
+        registry: Registry,
+        kafka: &sallyport_kafka::Metrics,
+    ) -> Result<Arc<Host>, StartError> {
+        let metrics = BridgeMetrics::register(&registry, kafka)?;
         let bridge = ArcSwap::from_pointee(Bridge::start(plan, &metrics)?);
         Ok(Arc::new(Host { bridge, metrics, registry }))
     }

@@ -71,7 +71,8 @@ pub async fn serve(path: &Path) -> Result<Serving, ServeError> {
     keys.prime(&issuers, &loaded.base, FIRST_KEYS).await;
     keys.tend(&issuers, &loaded.base);
     let listener = sallyport_sidecar::bind(&socket).await?;
-    let host = Host::start(plan, registry)?;
+    let kafka = sallyport_kafka::Metrics::register(&registry)?;
+    let host = Host::start(plan, registry, &kafka)?;
     let served = tokio::spawn(server::serve(listener, Arc::new(host.clone()), stopped));
     Ok(Serving {
         path: path.to_owned(),
