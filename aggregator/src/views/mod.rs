@@ -26,6 +26,8 @@ pub mod status;
 pub mod snapshot;
 mod life;
 pub mod folder;
+pub mod hot;
+pub mod query;
 
 pub use folder::{Folder, ViewError, ViewParts};
 pub use plan::{ViewPlan, Views};
