@@ -12,11 +12,13 @@ use thiserror::Error;
 use crate::asked::{Answer, Asked};
 use crate::compose::{ComposeMetrics, Composer, Prepared};
 use crate::plan::Plan;
+use crate::views::{Keeping, KeepingError, ToKeep};
 
 /// The aggregator of a process.
 pub struct Host {
     now: ArcSwap<Now>,
     composer: Composer,
+    views: Arc<Keeping>,
     metrics: ComposeMetrics,
     registry: Registry,
 }
@@ -33,28 +35,40 @@ pub enum StartError {
     /// The metrics are registered already.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// The views cannot be kept.
+    #[error(transparent)]
+    Views(#[from] KeepingError),
 }
 
 impl Host {
-    /// Starts an aggregator on the Tokio runtime this is called in; its metrics are registered in `registry`.
+    /// Starts an aggregator on the Tokio runtime this is called in; its metrics are registered in `registry`,
+    /// where those of Kafka are already. Limits and the folder of stores hold until it ends.
     ///
     /// # Errors
     /// A store cannot be used, a Kafka client cannot be made, or the metrics are registered already.
-    pub async fn start(plan: Arc<Plan>, registry: Registry) -> Result<Arc<Host>, StartError> {
+    pub async fn start(
+        plan: Arc<Plan>,
+        registry: Registry,
+        kafka: &sallyport_kafka::Metrics,
+    ) -> Result<Arc<Host>, StartError> {
         let metrics = ComposeMetrics::new(&registry)?;
-        let composer = Composer::new(&plan.limits, metrics.clone(), None);
+        let hot_bytes = usize::try_from(plan.limits.hot_bytes.0).unwrap_or(usize::MAX);
+        let views = Arc::new(Keeping::new(plan.state.clone(), hot_bytes, &registry, kafka)?);
+        keep(&views, &plan).await?;
+        let composer = Composer::new(&plan.limits, metrics.clone(), Some(views.clone()));
         let now = ArcSwap::from_pointee(Now::new(plan, &composer));
-        Ok(Arc::new(Host { now, composer, metrics, registry }))
+        Ok(Arc::new(Host { now, composer, views, metrics, registry }))
     }
 
     /// Puts another plan into force, unless it says the same. Requests under way keep theirs. Whether anything has changed.
     ///
     /// # Errors
-    /// What runs stays as it is.
+    /// A view cannot be started. Compositions stay as they are, and views that could go on do.
     pub async fn replace(&self, plan: Arc<Plan>) -> Result<bool, StartError> {
         if self.now.load().plan.fingerprint == plan.fingerprint {
             return Ok(false);
         }
+        keep(&self.views, &plan).await?;
         let before = self.now.swap(Arc::new(Now::new(plan, &self.composer)));
         let now = self.now.load();
         for (route, prepared) in &before.composed {
@@ -73,17 +87,25 @@ impl Host {
         if let Some(prepared) = now.composed.get(&*asked.route) {
             return self.composer.answer(prepared, asked).await;
         }
-        unknown(asked)
+        let Some(route) = now.plan.view_routes.get(&*asked.route) else { return unknown(asked) };
+        match route.key(asked) {
+            Ok(key) => self.views.answer(&route.view, asked, key.as_deref()).await,
+            Err(refusal) => Answer::refusal(&refusal, &asked.request_id),
+        }
     }
 
     /// What operators may want to know.
     pub fn status(&self) -> Value {
         let now = self.now.load();
-        json!({ "compositions": now.composed.len() })
+        json!({ "compositions": now.composed.len(), "views": self.views.status() })
     }
 
     /// Stops folding and closes the stores.
-    pub async fn stop(&self) {}
+    pub async fn stop(&self) {
+        let views = self.views.clone();
+        // A fold that panicked has said so itself.
+        let _ = tokio::task::spawn_blocking(move || views.stop()).await;
+    }
 }
 
 impl Now {
@@ -94,6 +116,16 @@ impl Now {
             composed: composed.into_iter().map(|prepared| (prepared.name().clone(), prepared)).collect(),
         }
     }
+}
+
+/// Stores are opened and closed where it holds up nobody.
+async fn keep(views: &Arc<Keeping>, plan: &Arc<Plan>) -> Result<(), StartError> {
+    let (views, plan) = (views.clone(), plan.clone());
+    let kept = tokio::task::spawn_blocking(move || {
+        let (views_of, clusters, fingerprints) = (&plan.views, &plan.clusters, &plan.view_fingerprints);
+        views.keep(&ToKeep { views: views_of, clusters, fingerprints })
+    });
+    Ok(kept.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?)
 }
 
 /// An edge and an aggregator of its own process load the same file, but not in the same moment.
@@ -112,7 +144,7 @@ impl Operations for Host {
     }
 
     fn ready(&self) -> (bool, Value) {
-        (true, self.status())
+        (self.views.is_ready(), self.status())
     }
 
     fn metrics(&self) -> String {

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use sallyport_config::aggregator::{Aggregator, AggregatorLimits};
-use sallyport_config::{Loaded, Report};
+use sallyport_config::view::View;
+use sallyport_config::{Config, Loaded, Report};
 use sallyport_kafka::ClusterSettings;
 use sallyport_upstreams::Upstreams;
 
@@ -22,6 +23,8 @@ pub struct Plan {
     pub(crate) views: Views,
     /// Routes that views answer, by name.
     pub(crate) view_routes: HashMap<Box<str>, ViewRoute>,
+    /// Of each view, equal for views that say the same. Never shown.
+    pub(crate) view_fingerprints: BTreeMap<Arc<str>, u64>,
     /// The clusters that views read.
     pub(crate) clusters: BTreeMap<Arc<str>, ClusterSettings>,
     pub(crate) limits: AggregatorLimits,
@@ -67,6 +70,7 @@ impl Plan {
             views,
             view_routes,
             clusters,
+            view_fingerprints: view_fingerprints(config),
             fingerprint: fingerprint(loaded, upstreams, &settings),
             limits: settings.limits,
             state: loaded.base.join(settings.state.as_ref().map_or(STATE, |state| state.as_str())),
@@ -79,24 +83,37 @@ impl Plan {
     }
 }
 
-/// What compositions and views depend on. Secrets of clusters are not written out, so they are asked for themselves; and an
-/// upstream with other settings is another one.
+/// The same for all plans of a process.
+static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// What compositions and views depend on. An upstream with other settings is another one.
 fn fingerprint(loaded: &Loaded, upstreams: &Upstreams, settings: &Aggregator) -> u64 {
-    /// The same for all plans of a process.
-    static KEYS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
     let config = &loaded.config;
     let mut hasher = KEYS.build_hasher();
     for route in config.routes.iter().filter(|route| route.aggregate.is_some() || route.view.is_some()) {
         serde_json::to_string(&route.value).unwrap_or_default().hash(&mut hasher);
     }
-    serde_json::to_string(&(&config.views, &config.kafka, settings)).unwrap_or_default().hash(&mut hasher);
-    for (_, kafka) in config.kafka.iter() {
-        for (_, secret) in kafka.secrets.iter() {
-            secret.expose().hash(&mut hasher);
-        }
-    }
+    serde_json::to_string(settings).unwrap_or_default().hash(&mut hasher);
+    view_fingerprints(config).hash(&mut hasher);
     for (name, upstream) in upstreams {
         (name, Arc::as_ptr(upstream).addr()).hash(&mut hasher);
     }
     hasher.finish()
+}
+
+/// A view depends on its own settings and on those of the clusters. Secrets are not written out, so they are asked for
+/// themselves.
+fn view_fingerprints(config: &Config) -> BTreeMap<Arc<str>, u64> {
+    let mut clusters = KEYS.build_hasher();
+    serde_json::to_string(&config.kafka).unwrap_or_default().hash(&mut clusters);
+    for (_, secret) in config.kafka.iter().flat_map(|(_, kafka)| kafka.secrets.iter()) {
+        secret.expose().hash(&mut clusters);
+    }
+    let clusters = clusters.finish();
+    let of_view = |view: &View| {
+        let mut hasher = KEYS.build_hasher();
+        (clusters, serde_json::to_string(view).unwrap_or_default()).hash(&mut hasher);
+        hasher.finish()
+    };
+    config.views.iter().map(|(name, view)| (Arc::from(name.as_str()), of_view(view))).collect()
 }

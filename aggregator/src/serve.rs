@@ -33,6 +33,9 @@ pub enum ServeError {
     /// The aggregator cannot be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The metrics are registered already.
+    #[error("cannot register metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
     /// The socket cannot be listened on.
     #[error("cannot listen on {0}")]
     Socket(#[from] std::io::Error),
@@ -68,7 +71,9 @@ pub async fn serve(path: &Path) -> Result<Serving, ServeError> {
     let fetcher = Arc::new(Fetcher::new());
     tend(&upstreams, &fetcher, &stopped).await;
     let listener = sallyport_sidecar::bind(&socket).await?;
-    let host = Host::start(plan, Registry::new()).await?;
+    let registry = Registry::new();
+    let kafka = sallyport_kafka::Metrics::register(&registry)?;
+    let host = Host::start(plan, registry, &kafka).await?;
     let served = tokio::spawn(server::serve(listener, host.clone(), stopped));
     Ok(Serving {
         path: path.to_owned(),

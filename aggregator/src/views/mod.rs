@@ -28,7 +28,9 @@ mod life;
 pub mod folder;
 pub mod hot;
 pub mod query;
+pub mod keeping;
 
 pub use folder::{Folder, ViewError, ViewParts};
+pub use keeping::{Keeping, KeepingError, ToKeep};
 pub use plan::{ViewPlan, Views};
 pub use route::ViewRoute;

@@ -6,7 +6,10 @@ use sallyport_config::route::Route;
 use sallyport_config::view::RouteView;
 use sallyport_config::{Located, Report};
 
-use crate::compose::text::{Scope, Text};
+use sallyport_sidecar::Refusal;
+
+use crate::asked::Asked;
+use crate::compose::text::{Known, Scope, Text};
 
 /// The methods that a query has.
 const METHODS: [&str; 2] = ["GET", "HEAD"];
@@ -21,6 +24,26 @@ pub struct ViewRoute {
 }
 
 impl ViewRoute {
+    /// The key of the row that a request asks for; none where the route answers with pages.
+    ///
+    /// # Errors
+    /// The key cannot be made of the request's path parameters.
+    pub fn key(&self, asked: &Asked) -> Result<Option<String>, Refusal> {
+        let Some(text) = &self.key else { return Ok(None) };
+        let known = Known {
+            params: &asked.params,
+            query: &asked.query,
+            claims: asked.claims.as_deref(),
+            results: &[],
+            item: None,
+        };
+        let mut key = String::new();
+        match text.plain(&known, &mut key) {
+            Ok(()) => Ok(Some(key)),
+            Err(error) => Err(Refusal::bad_request(format!("the key of a row: {error}"))),
+        }
+    }
+
     /// Compiles `view:` of a route.
     pub fn compile(
         route: &Located<Route>,

@@ -37,6 +37,7 @@ mod timeouts;
 mod tls;
 mod tunnels;
 mod upstream;
+mod views;
 
 use std::net::SocketAddr;
 

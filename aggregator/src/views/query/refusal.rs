@@ -70,6 +70,11 @@ impl Refusal {
         Refusal { status, code, detail: detail.to_owned(), parameter: None, retry_after: Some(1) }
     }
 
+    /// The view is not kept (yet) by this process: 503.
+    pub fn not_kept() -> Self {
+        Refusal::unavailable("view-away", "the view is not kept here yet")
+    }
+
     /// The query took longer than it may: 503.
     pub(super) fn too_slow() -> Self {
         Refusal::unavailable(
