@@ -36,3 +36,6 @@ pub use composer::{Composer, Prepared, Rows, RowsAsked};
 pub use failure::Failure;
 pub use metrics::ComposeMetrics;
 pub use upstream_problem::UpstreamProblem;
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use super::composer::{Parts, RowsAsked};
 use super::errand::{Carried, Errand};
@@ -37,9 +36,6 @@ pub(super) enum Work {
     /// One for each item of the list that is in these results.
     Each(Arc<[Option<Checked>]>),
 }
-
-/// The place of an item, and what its call came to: if nothing, with what its last good result is kept under.
-type ItemEnded = (usize, Result<Fetched, (Failure, Option<Key>)>);
 
 /// One call, or one query of a view.
 pub(super) enum Job {
@@ -99,7 +95,7 @@ impl Table<'_> {
                 }
             }
             Work::Each(results) => match &purpose.branch().each {
-                Some(each) => match self.each(purpose, prefix, each, &results, times).await {
+                Some(each) => match self.each(purpose, prefix, each, &results, times.answer).await {
                     Ok(ended) => ended,
                     Err(failure) => self.failed(purpose, failure, None),
                 },
@@ -158,7 +154,7 @@ impl Table<'_> {
         prefix: &[u8],
         each: &Each,
         results: &[Option<Checked>],
-        times: Times,
+        answer_ends: Instant,
     ) -> Result<Ended, Failure> {
         let list = results.get(each.of).and_then(Option::as_ref);
         let list = list.and_then(|result| result.whole().find(&each.path)).ok_or(Failure::MissingValue)?;
@@ -173,16 +169,16 @@ impl Table<'_> {
             if !each.cut {
                 return Err(Failure::TooManyItems);
             }
-            first_failure = Some(Failure::TooManyItems);
+            first_failure = Some((each.max, Failure::TooManyItems));
         }
         let mut values: Vec<Option<Checked>> = vec![None; items.len().min(each.max)];
-        let mut waiting = items.iter().take(each.max).enumerate();
+        let mut waiting = items.iter().take(each.max).copied().enumerate();
         let mut under_way = FuturesUnordered::new();
         loop {
             while under_way.len() < each.concurrency
                 && let Some((place, item)) = waiting.next()
             {
-                under_way.push(self.item(purpose, prefix, results, place, *item, times));
+                under_way.push(self.item(purpose, prefix, results, place, item, answer_ends));
             }
             let Some((place, done)) = under_way.next().await else { break };
             let value = match done {
@@ -192,7 +188,9 @@ impl Table<'_> {
                 }
                 Err((failure, key)) => {
                     let instead = self.instead(purpose, &failure, key.as_ref());
-                    first_failure.get_or_insert(failure);
+                    if first_failure.as_ref().is_none_or(|(first, _)| place < *first) {
+                        first_failure = Some((place, failure));
+                    }
                     instead
                 }
             };
@@ -203,29 +201,27 @@ impl Table<'_> {
         let list = Checked::list(values.iter().flatten());
         Ok(match first_failure {
             None => Ended::Good(list, Origin::Service),
-            Some(failure) => Ended::Partly(list, failure),
+            Some((_, failure)) => Ended::Partly(list, failure),
         })
     }
 
-    /// The call for one item, and where its result belongs. Boxed: what is under way is moved in memory as often as one of
-    /// them ends.
-    fn item<'t>(
-        &'t self,
-        purpose: &'t Purpose,
-        prefix: &'t [u8],
-        results: &'t [Option<Checked>],
+    /// The call for one item. It has the branch's whole time for itself.
+    async fn item(
+        &self,
+        purpose: &Purpose,
+        prefix: &[u8],
+        results: &[Option<Checked>],
         place: usize,
-        item: Part<'t>,
-        times: Times,
-    ) -> BoxFuture<'t, ItemEnded> {
-        Box::pin(async move {
-            let known = self.known(results, Some(item));
-            let job = match self.job(purpose, prefix, &known) {
-                Ok(job) => job,
-                Err(failure) => return (place, Err((failure, None))),
-            };
-            let key = self.key_for_last(purpose, &job);
-            (place, self.one(purpose, job, times).await.map_err(|failure| (failure, key)))
-        })
+        item: Part<'_>,
+        answer_ends: Instant,
+    ) -> (usize, Result<Fetched, (Failure, Option<Key>)>) {
+        let known = self.known(results, Some(item));
+        let job = match self.job(purpose, prefix, &known) {
+            Ok(job) => job,
+            Err(failure) => return (place, Err((failure, None))),
+        };
+        let key = self.key_for_last(purpose, &job);
+        let times = Times { branch: Instant::now() + purpose.branch().timeout, answer: answer_ends };
+        (place, self.one(purpose, job, times).await.map_err(|failure| (failure, key)))
     }
 }
