@@ -19,6 +19,7 @@ use smallvec::SmallVec;
 use tokio::time::{Instant, timeout_at};
 
 use super::failure::Failure;
+use super::fetch::Times;
 use super::gate::Gate;
 use exchange::Broken;
 
@@ -76,22 +77,19 @@ impl Caller {
         Caller { connector: Connector::new(Some(ConnectorOptions::new(POOL_CONNECTIONS_MAX))) }
     }
 
-    /// Makes a call, tries after the first included, until `deadline`. It holds no more of the body than `gate` lets it.
-    /// Any status but a redirect is an answer.
+    /// Makes a call, tries after the first included, until the branch's time ends. It holds no more of the body than `gate`
+    /// lets it. Any status is an answer.
     ///
     /// # Errors
     /// One of those failures that are the call's own: no answer, not in time, too large, in a coding nobody asked for.
-    pub(super) async fn call(
-        &self,
-        call: &Call,
-        gate: &Gate,
-        deadline: Instant,
-    ) -> Result<Response, Failure> {
+    pub(super) async fn call(&self, call: &Call, gate: &Gate, times: Times) -> Result<Response, Failure> {
+        let deadline = times.branch;
+        let mut last = Failure::Unavailable;
         let mut tries = Tries { call, tried: SmallVec::new(), retries: 0, stale: 0 };
         call.upstream.note_request(std::time::Instant::now());
         loop {
             let picked = call.upstream.pick(&tries.tried, std::time::Instant::now());
-            let picked = picked.map_err(|_| Failure::Unavailable)?;
+            let Ok(picked) = picked else { return Err(last) };
             tries.tried.push(picked.address());
             let connect = tries.time_to_connect(deadline);
             // Of a route's limits a peer needs that of the connection only; all other time is kept here.
@@ -99,7 +97,7 @@ impl Caller {
             peer.options.connection_timeout = Some(connect);
             peer.options.total_connection_timeout = Some(connect);
             let host = call.upstream.host(&picked).or(call.host.as_ref());
-            let attempt = exchange::run(&self.connector, &peer, host, call, gate, deadline);
+            let attempt = exchange::run(&self.connector, &peer, host, call, gate, times.ends());
             let done = timeout_at(deadline, attempt).await;
             let done = match done {
                 Ok(done) => done,
@@ -109,13 +107,15 @@ impl Caller {
                     return Err(Failure::Timeout);
                 }
             };
-            if matches!(done, Err(Broken::Stale)) && tries.again_on_another_connection() {
-                continue;
+            if let Some(seen) = seen(&done) {
+                observe(&call.upstream, &picked, seen);
             }
-            observe(&call.upstream, &picked, seen(&done));
-            if !tries.again(&done) {
+            let stale = matches!(done, Err(Broken::Stale));
+            let again = (stale && tries.again_on_another_connection()) || tries.again(&done);
+            if !again {
                 return done.map_err(Failure::from);
             }
+            last = done.map_or_else(Failure::from, |response| Failure::Status(response.status, None));
         }
     }
 }
@@ -171,12 +171,14 @@ fn observe(upstream: &Upstream, picked: &Picked, seen: Observation) {
     upstream.observe(picked, seen, std::time::Instant::now());
 }
 
-/// As the edge sees it: no connection, no answer, a broken one, 502, 503 and 504 speak against the target.
-fn seen(done: &Result<Response, Broken>) -> Observation {
+/// As the edge sees it: no connection, no answer, a broken one, 502, 503 and 504 speak against the target. That a kept
+/// connection was closed says nothing of it.
+fn seen(done: &Result<Response, Broken>) -> Option<Observation> {
     match done {
-        Ok(response) if !matches!(response.status.as_u16(), 502..=504) => Observation::Success,
-        Err(Broken::TooLarge | Broken::Coding | Broken::Request) => Observation::Success,
-        Ok(_) | Err(_) => Observation::Failure,
+        Ok(response) if matches!(response.status.as_u16(), 502..=504) => Some(Observation::Failure),
+        Ok(_) | Err(Broken::TooLarge | Broken::Coding) => Some(Observation::Success),
+        Err(Broken::Stale | Broken::Request) => None,
+        Err(Broken::NoConnection | Broken::Off) => Some(Observation::Failure),
     }
 }
 

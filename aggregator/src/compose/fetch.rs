@@ -144,11 +144,11 @@ impl Parts {
         }
         let Errand { kept, .. } = &errand;
         let kept = kept.clone();
-        let (caller, deadline) = (self.caller.clone(), times.branch);
-        let mut flight = self.flights.call(errand.flight_key(), times.branch - now, move |gate| {
+        let caller = self.caller.clone();
+        let mut flight = self.flights.call(errand.flight_key(), times.ends() - now, move |gate| {
             // The branch's own limit counts here, not that of the answer: it is the service's failure if this one is
             // missed, and others may have joined who have more time.
-            async move { caller.call(&errand.call, &gate, deadline).await.and_then(received) }.boxed()
+            async move { caller.call(&errand.call, &gate, times).await.and_then(received) }.boxed()
         });
         if flight.joined {
             self.metrics.joined.inc();

@@ -20,7 +20,7 @@ use super::super::gate::{Gate, UNASKED_BYTES};
 use super::super::upstream_problem::PROBLEM_BYTES_MAX;
 use super::{Call, Response};
 
-/// How many milliseconds the service has: what is left of the branch's time when the request is sent. A service that
+/// How many milliseconds the service has: what is left for the branch when the request is sent. A service that
 /// knows it need not work for a client that has stopped to wait. There is no standard name; those that are in use
 /// (`grpc-timeout`, `x-envoy-expected-rq-timeout-ms`) promise the habits of their products, which this one does not have.
 const TIME_BUDGET: HeaderName = HeaderName::from_static("request-timeout-ms");
@@ -70,20 +70,21 @@ impl Drop for Line<'_> {
     }
 }
 
-/// Makes one try. The time it takes is for the caller to limit; `deadline` is only told to the service.
+/// Makes one try. The time it takes is for the caller to limit; when its client stops to wait, `told`, is only told to the
+/// service.
 pub(super) async fn run(
     connector: &Connector,
     peer: &HttpPeer,
     host: Option<&HeaderValue>,
     call: &Call,
     gate: &Gate,
-    deadline: Instant,
+    told: Instant,
 ) -> Result<Response, Broken> {
     let connected = connector.get_http_session(peer).await;
     let (session, reused) = connected.map_err(|_| Broken::NoConnection)?;
     let mut line = Line { connector, peer, session: Some(session) };
     let Some(session) = &mut line.session else { return Err(Broken::Off) };
-    let head = head(call, host, deadline).ok_or(Broken::Request)?;
+    let head = head(call, host, told).ok_or(Broken::Request)?;
     let sent = async {
         send(session, head, &call.body).await?;
         read_head(session).await
@@ -116,7 +117,7 @@ pub(super) async fn run(
 }
 
 /// The request's head. `None` if HTTP does not allow it.
-fn head(call: &Call, host: Option<&HeaderValue>, deadline: Instant) -> Option<Box<RequestHeader>> {
+fn head(call: &Call, host: Option<&HeaderValue>, told: Instant) -> Option<Box<RequestHeader>> {
     let fields = call.headers.len() + 4;
     let mut head =
         RequestHeader::build_no_case(call.method.clone(), call.target.as_bytes(), Some(fields)).ok()?;
@@ -124,7 +125,7 @@ fn head(call: &Call, host: Option<&HeaderValue>, deadline: Instant) -> Option<Bo
     for (name, value) in &call.headers {
         head.append_header(name, value).ok()?;
     }
-    let left = deadline.saturating_duration_since(Instant::now()).as_millis().max(1);
+    let left = told.saturating_duration_since(Instant::now()).as_millis().max(1);
     head.insert_header(TIME_BUDGET, HeaderValue::from(u64::try_from(left).unwrap_or(u64::MAX))).ok()?;
     head.insert_header(ACCEPT_ENCODING, HeaderValue::from_static("identity")).ok()?;
     if !call.body.is_empty() || matches!(call.method.as_str(), "POST" | "PUT" | "PATCH") {

@@ -185,3 +185,70 @@ async fn a_stale_result_stands_in_for_trouble_but_not_for_a_refusal() {
     origin.on("/a", Does::typed(500, "text/plain", ""));
     assert_eq!(setup.ask().await.status, 502, "what was taken back is forgotten");
 }
+
+/// One request of many that are nearly the same.
+fn varied((user, role, language, host, page, id): &(u8, u8, u8, u8, u8, u8)) -> Asked {
+    let mut asked = asked();
+    asked.claims = (*user > 0).then(|| Arc::new(json!({ "sub": format!("u{user}") })));
+    asked.headers.insert("x-user-id", format!("r{role}").parse().unwrap());
+    asked.headers.remove("accept-language");
+    // None, an empty one, one, the same twice.
+    for value in [&[][..], &[""], &["a"], &["a", "a"]][usize::from(*language)] {
+        asked.headers.append("accept-language", value.parse().unwrap());
+    }
+    asked.headers.insert("host", format!("h{host}").parse().unwrap());
+    asked.headers.insert("x-request-id", format!("{id}").parse().unwrap());
+    asked.query = ["", "page", "page=1"][usize::from(*page)].into();
+    asked
+}
+
+/// Results and calls are shared exactly where nothing differs that the key is to hold.
+#[tokio::test]
+async fn two_requests_share_what_is_the_same_for_both_and_nothing_else() {
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+
+    type Facts = (u8, u8, u8, u8, u8, u8);
+    type Told = fn(&Facts) -> Vec<u8>;
+    let origin = Origin::new().await;
+    let composer = composer();
+    let told_apart: [(&str, Told); 4] = [
+        ("ttl: 1h, vary: [claims.sub]", |f| vec![f.0, f.2, f.3]),
+        ("ttl: 1h, vary: [claims.sub, query.page]", |f| vec![f.0, f.2, f.3, f.4]),
+        ("ttl: 1h", |f| vec![f.0, f.1, f.2, f.3]),
+        ("ttl: 1h, shared: true", |f| vec![f.2, f.3]),
+    ];
+    for (cache, facts) in told_apart {
+        let rest = format!(
+            "    aggregate:\n      a: {{ headers: [Accept-Language], cache: {{ {cache} }}, call: GET up/a }}\n"
+        );
+        let setup = Setup::of(composer.clone(), &origin, &rest);
+        let keys = |asked: &Asked| {
+            let carried = super::super::errand::Carried::new(asked);
+            let branch = &setup.prepared.plan.branches[0];
+            let super::super::plan::Source::Call(call) = &branch.source else { panic!("it is a call") };
+            let known = super::super::text::Known {
+                params: &asked.params,
+                query: &asked.query,
+                claims: asked.claims.as_deref(),
+                results: &[],
+                item: None,
+            };
+            let errand = carried.errand(branch, call, &setup.prepared.branches[0].prefix, &known).unwrap();
+            (errand.kept.clone().unwrap(), errand.flight_key().unwrap())
+        };
+        let one = || (0u8..3, 0u8..2, 0u8..4, 0u8..2, 0u8..3, 0u8..2);
+        let shared = cache.contains("shared");
+        TestRunner::default()
+            .run(&(one(), one()), |(one, other)| {
+                let (kept, flight) = keys(&varied(&one));
+                let (other_kept, other_flight) = keys(&varied(&other));
+                let (same, other_same) = (facts(&one), facts(&other));
+                prop_assert_eq!(kept == other_kept, same == other_same);
+                let wire = |f: &Facts| (if shared { 0 } else { f.1 }, f.2, f.3);
+                prop_assert_eq!(flight == other_flight, wire(&one) == wire(&other));
+                Ok(())
+            })
+            .unwrap();
+    }
+}
