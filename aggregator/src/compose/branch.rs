@@ -37,6 +37,9 @@ pub(super) enum Work {
     Each(Arc<[Option<Checked>]>),
 }
 
+/// The place of an item, and what its call came to: if nothing, with what its last good result is kept under.
+type ItemEnded = (usize, Result<Fetched, (Failure, Option<Key>)>);
+
 /// One call, or one query of a view.
 pub(super) enum Job {
     Call(Errand),
@@ -214,7 +217,7 @@ impl Table<'_> {
         place: usize,
         item: Part<'_>,
         answer_ends: Instant,
-    ) -> (usize, Result<Fetched, (Failure, Option<Key>)>) {
+    ) -> ItemEnded {
         let known = self.known(results, Some(item));
         let job = match self.job(purpose, prefix, &known) {
             Ok(job) => job,

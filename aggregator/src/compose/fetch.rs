@@ -17,8 +17,8 @@ use super::key::Key;
 use super::memory::{Room, TooMuch};
 use super::metrics::CacheUse;
 use super::plan::{Branch, Composition};
-use super::received::{DEPTH_MAX, Received, received};
-use crate::json::{Checked, Limits, Shape, ShapeError};
+use super::received::{Received, received};
+use crate::json::{Checked, Shape, ShapeError};
 
 /// Where a result comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,10 +181,9 @@ impl Parts {
         let Some(freshness) = settings.and_then(|settings| freshness(settings, &received.headers)) else {
             return;
         };
-        if let Some(value) = compact(value, received.value.bytes()) {
-            self.cache.keep(key, value, freshness, Instant::now());
-            self.metrics.cache_bytes.set(i64::try_from(self.cache.bytes()).unwrap_or(i64::MAX));
-        }
+        let value = compact(value, received.value.bytes());
+        self.cache.keep(key, value, freshness, Instant::now());
+        self.metrics.cache_bytes.set(i64::try_from(self.cache.bytes()).unwrap_or(i64::MAX));
     }
 
     /// Fetches a result anew while the stale one is used (RFC 5861, section 3). Goes on if the client leaves; it has the
@@ -232,12 +231,8 @@ pub(super) fn shaped(shape: Option<&Shape>, value: &Checked) -> Result<Checked, 
 }
 
 /// A value to keep: a small part of a large body is copied, so that it does not keep all of it.
-fn compact(value: &Checked, body: &Bytes) -> Option<Checked> {
+fn compact(value: &Checked, body: &Bytes) -> Checked {
     let bytes = value.bytes();
     let shares = body.as_ptr_range().contains(&bytes.as_ptr());
-    if !shares || bytes.len() >= body.len() / 4 * 3 {
-        return Some(value.clone());
-    }
-    let limits = Limits { depth_max: DEPTH_MAX, bytes_max: bytes.len() };
-    Checked::new(Bytes::copy_from_slice(bytes), &limits).ok()
+    if shares && bytes.len() < body.len() / 4 * 3 { value.detached() } else { value.clone() }
 }
