@@ -128,6 +128,28 @@ async fn large_answers_wait_for_memory_in_turn_until_others_have_been_sent() {
     assert_eq!((metrics.held.get(), metrics.waiting.get()), (0, 0));
 }
 
+/// What nobody has room for is not read: it stays with the service, which cannot send on.
+#[tokio::test]
+async fn a_body_that_waits_for_memory_is_not_read_meanwhile() {
+    let origin = Origin::new().await;
+    // More than the sockets' buffers hold.
+    let large = format!("\"{}\"", "x".repeat(32 * 1024 * 1024));
+    origin.on("/a", Does::json(&large));
+    let limits = AggregatorLimits { memory: ByteSize(40 * 1024 * 1024), ..AggregatorLimits::default() };
+    let rest = "    aggregate:\n      a: { call: GET up/a, timeout: 1h, bytes: 40MiB }\n    answer: { bytes: 40MiB, timeout: 1h }\n";
+    let setup = Setup::with(&origin, limits, rest);
+    let first = setup.composer.answer(&setup.prepared, &asked()).await;
+    origin.answered(1).await;
+    let second = setup.spawn(asked());
+    let waiting = &setup.composer.parts.metrics.memory.waiting;
+    until(|| waiting.get() == 1).await;
+    origin.arrived(2).await;
+    assert_eq!(origin.answered_so_far(), 1);
+    drop(first);
+    origin.answered(2).await;
+    assert_eq!(Got::of(second.await.unwrap()).text.len(), large.len() + r#"{"a":}"#.len());
+}
+
 #[tokio::test]
 async fn a_call_is_tried_again_where_that_is_allowed() {
     let ok = || Does::json("\"ok\"");

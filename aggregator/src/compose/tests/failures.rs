@@ -198,7 +198,7 @@ async fn a_condition_that_cannot_be_decided_fails_the_branch() {
     );
     let got = setup.ask().await;
     assert_eq!(got.text, r#"{"a":{},"b":null}"#);
-    assert!(got.header("server-timing").contains("b;dur=0.0;desc=\"condition\""), "{got:?}");
+    assert!(got.header("server-timing").ends_with(";desc=\"condition\""), "{got:?}");
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use super::*;
 /// What the service saw.
 #[derive(Debug, PartialEq)]
 enum Event {
+    /// A connection.
+    Connected,
     /// A request for this path and its body.
     Asked(String, Vec<u8>),
     /// The stream of one that hangs was reset.
@@ -27,6 +29,7 @@ async fn service() -> (Origin, mpsc::UnboundedReceiver<Event>) {
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let events = events.clone();
+            events.send(Event::Connected).unwrap();
             tokio::spawn(async move {
                 let mut connection = h2::server::handshake(stream).await.unwrap();
                 while let Some(Ok((request, mut respond))) = connection.accept().await {
@@ -63,11 +66,15 @@ async fn calls_go_over_http2() {
         &origin,
         "    aggregate:\n      a: { call: GET two/a }\n      b: { call: POST two/b, body: { x: '{a.$}' } }\n",
     );
-    for _ in 0..2 {
+    let asked = |path: &str, body: &[u8]| Some(Event::Asked(path.to_owned(), body.to_vec()));
+    for turn in 0..2 {
         let got = setup.ask().await;
         assert_eq!(got.text, r#"{"a":"/a","b":"/b"}"#);
-        assert_eq!(seen.recv().await, Some(Event::Asked("/a".to_owned(), Vec::new())));
-        assert_eq!(seen.recv().await, Some(Event::Asked("/b".to_owned(), br#"{"x":"/a"}"#.to_vec())));
+        if turn == 0 {
+            assert_eq!(seen.recv().await, Some(Event::Connected));
+        }
+        assert_eq!(seen.recv().await, asked("/a", b""));
+        assert_eq!(seen.recv().await, asked("/b", br#"{"x":"/a"}"#));
     }
 }
 
@@ -79,8 +86,14 @@ async fn a_client_that_leaves_resets_the_stream_and_the_connection_lives_on() {
         &origin,
         "    aggregate:\n      a: { call: GET two/hang, timeout: 1h }\n    answer: { timeout: 1h }\n",
     );
+    let hangs = || Some(Event::Asked("/hang".to_owned(), Vec::new()));
     let answer = setup.spawn(asked());
-    assert_eq!(seen.recv().await, Some(Event::Asked("/hang".to_owned(), Vec::new())));
+    assert_eq!(seen.recv().await, Some(Event::Connected));
+    assert_eq!(seen.recv().await, hangs());
     answer.abort();
+    assert_eq!(seen.recv().await, Some(Event::Reset(Reason::CANCEL)));
+    let again = setup.spawn(asked());
+    assert_eq!(seen.recv().await, hangs(), "over the same connection");
+    again.abort();
     assert_eq!(seen.recv().await, Some(Event::Reset(Reason::CANCEL)));
 }

@@ -110,6 +110,11 @@ impl Origin {
         self.shared.answered.subscribe().wait_for(|seen| *seen >= count).await.unwrap();
     }
 
+    /// How many have been answered.
+    pub(crate) fn answered_so_far(&self) -> usize {
+        *self.shared.answered.borrow()
+    }
+
     /// Waits until so many requests were given up by the other side.
     pub(crate) async fn left(&self, count: usize) {
         self.shared.left.subscribe().wait_for(|seen| *seen >= count).await.unwrap();
