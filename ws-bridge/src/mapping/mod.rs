@@ -164,6 +164,14 @@ impl Mapping {
             }
             tags.push((name.clone(), value.into()));
         }
+        let mut facts = self.facts.gather(record, &event, &tags)?;
+        // Before all else that may be missing: what is kept out need not have it.
+        if let Some(when) = &self.when
+            && !self.facts.hold(when, &facts, &fields)
+        {
+            self.facts.add_event(&mut facts, fields);
+            return Ok(Outcome::Unwanted(facts));
+        }
         let channel = match self.channel.fill(&from)? {
             Some(channel) => checked(channel)?,
             None => return Err(self.channel.lacking(&from)),
@@ -172,13 +180,7 @@ impl Mapping {
         let key =
             self.key.fill(&from).ok().flatten().filter(|key| key.len() <= KEY_BYTES_MAX).map(Into::into);
         let data = self.data_of(&event.data)?;
-        let facts = self.facts.gather(record, &event, &tags)?;
-        let facts = self.facts.with_event(facts, fields);
-        if let Some(when) = &self.when
-            && !matches!(when.holds(&Vars::new().bind_members(&facts)), Ok(true))
-        {
-            return Ok(Outcome::Unwanted(facts));
-        }
+        self.facts.add_event(&mut facts, fields);
         let place = Place { topic: record.topic.clone(), partition: record.partition, offset: record.offset };
         Ok(Outcome::Event(Event { channel, data, tags, key, time: record.timestamp, facts, place }))
     }
@@ -233,7 +235,7 @@ impl Facts {
         record: &Record,
         event: &CloudEvent<'_>,
         tags: &[(Arc<str>, Box<str>)],
-    ) -> Result<Map<String, Value>, Poison> {
+    ) -> Result<Value, Poison> {
         let mut facts = Map::new();
         match &self.attributes {
             None => {}
@@ -251,14 +253,22 @@ impl Facts {
         if self.topic {
             facts.insert("topic".to_owned(), Value::from(&*record.topic));
         }
-        Ok(facts)
+        Ok(Value::Object(facts))
     }
 
-    fn with_event(&self, mut facts: Map<String, Value>, fields: Value) -> Value {
-        if self.event {
+    /// Whether a condition holds for these facts and fields of the data; an error means no.
+    fn hold(&self, condition: &Condition, facts: &Value, fields: &Value) -> bool {
+        let vars = Vars::new().bind_members(facts);
+        let vars = if self.event { vars.bind("event", fields) } else { vars };
+        matches!(condition.holds(&vars), Ok(true))
+    }
+
+    fn add_event(&self, facts: &mut Value, fields: Value) {
+        if self.event
+            && let Value::Object(facts) = facts
+        {
             facts.insert("event".to_owned(), fields);
         }
-        Value::Object(facts)
     }
 }
 

@@ -311,6 +311,16 @@ fn only_records_for_which_when_holds_become_events() {
     }
 }
 
+/// A source of a view's deletions, and one of all else: neither's records are poison for the other.
+#[test]
+fn what_when_keeps_out_need_not_have_what_the_channel_needs() {
+    let mapping = mapped("channel: batch:{$.was.batch}\ndata: $.was\nwhen: event.row == null", &[]).unwrap();
+    assert!(mapping.apply(&record(r#"{"row": {"batch": 1}}"#)).unwrap().is_none());
+    let event = mapping.apply(&record(r#"{"row": null, "was": {"batch": 1}}"#)).unwrap().unwrap();
+    assert_eq!((&*event.channel, &event.data[..]), ("batch:1", &br#"{"batch": 1}"#[..]));
+    assert_eq!(mapping.apply(&record(r#"{"row": null}"#)).unwrap_err().reason, PoisonReason::FieldMissing);
+}
+
 #[test]
 fn faults_are_refused_at_their_place() {
     for (lines, place, message) in [
