@@ -93,10 +93,16 @@ impl FamilyState {
         Some(entry.bytes)
     }
 
-    /// Forgets every event, and sends every subscriber away.
+    /// Forgets every event, and sends every subscriber away. Other topics than the one that is void go on: of their events,
+    /// too, nothing is left below what was read.
     pub(crate) fn dismiss(&mut self) {
-        let floor = std::mem::take(&mut self.log).floor;
-        self.log.floor = floor;
+        let Log { entries, mut floor, mut gone, .. } = std::mem::take(&mut self.log);
+        for entry in entries {
+            let floor = floor.entry((entry.topic, entry.partition)).or_default();
+            *floor = entry.next.max(*floor);
+            gone = entry.offset;
+        }
+        self.log = Log { floor, gone, ..Log::default() };
         let channels = self.channels.drain().map(|(_, channel)| channel);
         for channel in channels.chain(self.patterns.drain().map(|(_, channel)| channel)) {
             channel.dismiss();
