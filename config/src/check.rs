@@ -161,6 +161,7 @@ pub(crate) fn check(config: &Config, facts: &Facts, report: &mut Report) {
     facts.chains.check_letters("chain", report);
     facts.upstreams.check_letters("upstream", report);
     facts.kafka.check_letters("Kafka cluster", report);
+    facts.views.check_letters("view", report);
     facts.families.check_letters("channel family", report);
     facts.procedures.check_letters("remote procedure", report);
     listeners::check(config, facts, report);

@@ -92,15 +92,22 @@ pub struct BridgeLimits {
     pub catch_up_records: u64,
 }
 
-/// Where events come from, and how a record becomes one.
+/// Where events come from, and how a record becomes one. Either `topics` or `view` says where.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
-    /// The cluster. Default: the only one there is.
+    /// The cluster of `topics`. Default: the only one there is.
     #[serde(default)]
     pub kafka: Option<Located<String>>,
     /// Topics: names, or patterns with `*` for any characters. A topic that appears later is found.
+    #[serde(default)]
     pub topics: Vec<Located<String>>,
+    /// A view, whose changes are the events instead: the data of each is `{"key": "b1", "row": {...}}`, and where the row has
+    /// gone `{"key": "b1", "row": null, "was": {...}}` with the last that it was; `key` is the row's, `ce.type` is
+    /// `view.changed` or `view.deleted`, `topic` and `timestamp` are those of the record that made the change. Who sees it is
+    /// for `visible_to` of the family to say, not for that of the view. Default: none.
+    #[serde(default)]
+    pub view: Option<Located<String>>,
     /// The channel: text with fields of the record, `batch:{$.batch_id}`. A field is `{$.path}` (RFC 9535, a singular
     /// query, of the data), `{key}`, `{ce.attribute}` (CloudEvents), `{header.name}`, or `{topic}`. It begins with a
     /// family's name. A record that lacks a field is a poison record.
@@ -120,8 +127,8 @@ pub struct Source {
     /// Default: all.
     #[serde(default)]
     pub when: Option<Located<String>>,
-    /// Where records go that cannot be mapped, with headers that say where they came from and why. Default: nowhere;
-    /// they are counted, and some are logged.
+    /// Where records go that cannot be mapped, with headers that say where they came from and why. Not for changes of a view,
+    /// which are no records. Default: nowhere; they are counted, and some are logged.
     #[serde(default)]
     pub dead_letter: Option<Located<String>>,
 }

@@ -17,6 +17,7 @@ static MAPPING: LazyLock<Mapping> = LazyLock::new(|| {
     let mut source = Source {
         kafka: None,
         topics: vec![text("orders")],
+        view: None,
         channel: text("batch:{$.id}"),
         tags: Default::default(),
         data: None,

@@ -15,10 +15,11 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::catch_up::{CatchUp, Sources};
+use crate::changes::{self, Changes};
 use crate::client::{Client, Kind};
 use crate::clients::{Clients, Full, Place};
 use crate::connection::{Connection, Ended, ping};
-use crate::feed::Feed;
+use crate::feed::{Feed, of_view};
 use crate::hello::{Hello, Stream};
 use crate::hub::Hub;
 use crate::metrics::Metrics;
@@ -47,6 +48,9 @@ pub enum StartError {
     /// Two metrics have the same name.
     #[error("cannot register metrics: {0}")]
     Metrics(#[from] prometheus::Error),
+    /// There are sources of views, and nobody has said where the aggregator is.
+    #[error("a source reads the view `{0}`, and no aggregator is there to ask for its changes")]
+    NoAggregator(Arc<str>),
 }
 
 /// The metrics of bridges. Made once for a process: a bridge that follows another goes on counting in them.
@@ -60,6 +64,7 @@ pub struct BridgeMetrics {
 pub struct Bridge {
     pub(crate) shared: Arc<Shared>,
     readers: Mutex<Vec<Reader>>,
+    changes: Vec<Changes>,
 }
 
 /// A connection, and what is kept as long. No `async` block: its captures would take their room twice.
@@ -134,6 +139,15 @@ impl Bridge {
             feeds.insert(name.clone(), feed.clone());
             readers.push(Reader::start(cluster, topics, plan.window(), feed, metrics.kafka.clone())?);
         }
+        let mut changes = Vec::new();
+        for view in plan.views() {
+            let Some(socket) = plan.aggregator.clone() else { return Err(StartError::NoAggregator(view)) };
+            let of_this = plan.sources.iter().filter(|source| source.view.as_ref() == Some(&view));
+            let sources = of_this.map(|source| (source.clone(), None));
+            let feed = Arc::new(Feed::new(of_view(&view), sources, hub.clone()));
+            let (metrics, timing) = (metrics.bridge.clone(), changes::Timing::default());
+            changes.push(Changes::start(view, socket, feed, metrics, timing));
+        }
         let records_max = plan.settings.limits.catch_up_records;
         let catch_up = CatchUp::start(Sources { clusters: plan.clusters.clone(), feeds, records_max });
         let shared = Arc::new(Shared {
@@ -150,7 +164,7 @@ impl Bridge {
         });
         tokio::spawn(Timers::turn(Arc::downgrade(&shared.timers)));
         tokio::spawn(tidy(Arc::downgrade(&shared)));
-        Ok(Bridge { shared, readers: Mutex::new(readers) })
+        Ok(Bridge { shared, readers: Mutex::new(readers), changes })
     }
 
     /// Serves a client's WebSocket, the handshake of which is done, to its end. `early` are bytes that were read
@@ -186,7 +200,7 @@ impl Bridge {
         self.shared.clients.count() >= self.shared.plan.settings.limits.connections
     }
 
-    /// How far Kafka was read, for operators.
+    /// How far Kafka and views were read, for operators.
     pub fn status(&self) -> Value {
         let readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         let partitions = readers.iter().flat_map(Reader::status).map(|partition| {
@@ -205,7 +219,14 @@ impl Bridge {
             "ready": self.is_ready(),
             "clients": self.shared.clients.count(),
             "partitions": partitions,
+            "views": self.changes.iter().map(Changes::status).collect::<Vec<_>>(),
         })
+    }
+
+    /// The readers of views' changes.
+    #[cfg(test)]
+    pub(crate) fn changes(&self) -> &[Changes] {
+        &self.changes
     }
 
     /// Whether all that was in Kafka at the start has been read.
@@ -227,6 +248,7 @@ impl Bridge {
                 client.close(Close::SHUTDOWN);
             }
         }
+        self.changes.iter().for_each(Changes::stop);
         let readers = std::mem::take(&mut *self.readers.lock().unwrap_or_else(PoisonError::into_inner));
         let producers: Vec<Producer> = shared.producers.values().cloned().collect();
         let stopped = tokio::task::spawn_blocking(move || {
@@ -277,7 +299,8 @@ async fn tidy(shared: std::sync::Weak<Shared>) {
         if turn == TURNS_WITHOUT_TOPICS {
             for family in shared.hub.without_topics() {
                 log::warn!(
-                    "channels `{family}`: none of its topics exists, or Kafka cannot be reached; subscribers wait"
+                    "channels `{family}`: none of its topics exists, or Kafka, or for a view the aggregator, cannot be \
+                     reached; subscribers wait"
                 );
             }
         }

@@ -14,6 +14,7 @@ use sallyport_condition::path::Place;
 use sallyport_condition::{Condition, EvaluationError, FieldPath, Found, Reads, Vars};
 use sallyport_kafka::Record;
 
+use crate::changes::Change;
 use crate::event::Event;
 use crate::hub::family::{OF_EVENT, OF_SUBSCRIPTION};
 use crate::hub::{ClassKey, Family, Stored, family_of, sees};
@@ -33,6 +34,8 @@ pub struct EventQuery<'a> {
     pub record: &'a Record,
     /// The cluster it is from; none: any that has such a topic.
     pub cluster: Option<&'a str>,
+    /// The view that it is a change of, made by [`change`]; none: it is a record of a topic.
+    pub view: Option<&'a str>,
     /// The claims of who subscribes; none: nobody in particular.
     pub claims: Option<&'a Value>,
     /// Why who subscribes does not even get a connection, if that is known.
@@ -61,10 +64,15 @@ pub struct EventExplanation {
 pub struct SourceExplanation {
     /// Counted from 1.
     pub source: usize,
-    /// The cluster that it reads.
-    pub cluster: String,
+    /// The cluster that it reads; none where it takes the changes of a view.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// The topics that it reads.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub topics: Vec<String>,
+    /// The view whose changes it takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub view: Option<String>,
     /// Whether the record is one of those.
     pub takes: bool,
     /// Whether the subject sees what comes of it.
@@ -156,6 +164,15 @@ pub struct FieldRead {
     pub value: Option<Value>,
 }
 
+/// A change of a view, by its document: `{"key": "b1", "row": {...}}`, with `was` where the row has gone.
+///
+/// # Errors
+/// The document is no such object.
+pub fn change(view: &str, topic: &str, document: &[u8]) -> Result<Record, String> {
+    let change = Change::read(document)?;
+    change.record(view, topic.into(), 0, 0, 0).map_err(|malformed| format!("the change has {malformed}"))
+}
+
 impl Plan {
     /// Explains what becomes of a record for a subject.
     ///
@@ -195,8 +212,12 @@ impl Subject<'_> {
         let record = self.query.record;
         let mut told = SourceExplanation {
             source: number,
-            cluster: source.cluster.to_string(),
-            topics: source.topics.iter().map(ToString::to_string).collect(),
+            cluster: source.view.is_none().then(|| source.cluster.to_string()),
+            topics: match source.view {
+                None => source.topics.iter().map(ToString::to_string).collect(),
+                Some(_) => Vec::new(),
+            },
+            view: source.view.as_deref().map(str::to_owned),
             takes: false,
             sees: false,
             because: String::new(),
@@ -204,6 +225,17 @@ impl Subject<'_> {
             event: None,
             delivery: None,
         };
+        match (self.query.view, source.view.as_deref()) {
+            (asked, Some(view)) if asked != Some(view) => {
+                told.because = format!("it takes the changes of the view `{view}`");
+                return told;
+            }
+            (Some(_), None) => {
+                told.because = "it reads topics".to_owned();
+                return told;
+            }
+            _ => {}
+        }
         if self.query.cluster.is_some_and(|cluster| *cluster != *source.cluster) {
             told.because = format!("it reads the cluster `{}`", source.cluster);
             return told;
@@ -366,9 +398,12 @@ fn because(sources: &[SourceExplanation], query: &EventQuery<'_>) -> String {
     let topic = &query.record.topic;
     let concerned: Vec<&SourceExplanation> = sources.iter().filter(|source| source.takes).collect();
     match concerned.as_slice() {
-        [] => match query.cluster {
-            Some(cluster) => format!("no source reads the topic `{topic}` of the cluster `{cluster}`"),
-            None => format!("no source reads the topic `{topic}`"),
+        [] => match (query.view, query.cluster) {
+            (Some(view), _) => format!("no source takes the changes of the view `{view}`"),
+            (None, Some(cluster)) => {
+                format!("no source reads the topic `{topic}` of the cluster `{cluster}`")
+            }
+            (None, None) => format!("no source reads the topic `{topic}`"),
         },
         [source] => source.because.clone(),
         several => {

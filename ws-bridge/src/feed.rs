@@ -15,7 +15,21 @@ use crate::plan::SourcePlan;
 /// Poison records of a source are told in the log at most so often.
 const LOG_EVERY_SECONDS: u64 = 10;
 
-/// Feeds the hub with the records of one cluster.
+/// What stands before a view's name where a cluster's would stand. No name has a colon.
+const OF_VIEW: &str = "view:";
+
+/// What a view's changes have in the place of a cluster's name.
+pub(crate) fn of_view(view: &str) -> Arc<str> {
+    format!("{OF_VIEW}{view}").into()
+}
+
+/// The view whose changes these are, by what they have in the place of a cluster, with or without a topic behind it.
+pub(crate) fn view_of(cluster: &str) -> Option<&str> {
+    let view = cluster.strip_prefix(OF_VIEW)?;
+    Some(view.split_once('/').map_or(view, |(view, _)| view))
+}
+
+/// Feeds the hub with the records of one cluster, or the changes of one view.
 pub(crate) struct Feed {
     cluster: Arc<str>,
     sources: Vec<Fed>,
@@ -116,10 +130,16 @@ impl Sink for Feed {
     }
 
     fn recreated(&self, topic: &Arc<str>) {
-        log::warn!(
-            "topic {topic} of cluster {} was deleted or made again; its subscribers begin anew",
-            self.cluster
-        );
+        match view_of(&self.cluster) {
+            None => log::warn!(
+                "topic {topic} of cluster {} was deleted or made again; its subscribers begin anew",
+                self.cluster
+            ),
+            Some(view) => log::warn!(
+                "changes of the view `{view}` by topic {topic} were missed, or the view was built anew; its subscribers \
+                 begin anew"
+            ),
+        }
         self.hub.recreated(&self.qualified(topic));
     }
 }

@@ -11,6 +11,7 @@ mod template;
 mod allowance;
 mod hub;
 mod feed;
+mod changes;
 mod catch_up;
 mod protocol;
 mod session;

@@ -25,6 +25,10 @@ pub(crate) struct Metrics {
     pub(crate) queue_bytes: IntGauge,
     /// Commands by name and result.
     pub(crate) commands: IntCounterVec,
+    /// Whether the changes of each view are being read: 1 or 0.
+    pub(crate) view_connected: IntGaugeVec,
+    /// How often changes of each view were missed.
+    pub(crate) view_gaps: IntCounterVec,
     /// From the record's time to the write into the socket.
     pub(crate) age: Histogram,
 }
@@ -57,6 +61,11 @@ impl Metrics {
             .buckets(buckets),
         )?;
         registry.register(Box::new(age.clone()))?;
+        let view_connected = IntGaugeVec::new(
+            Opts::new("sallyport_live_view_connected", "Whether the changes of a view are being read."),
+            &["view"],
+        )?;
+        registry.register(Box::new(view_connected.clone()))?;
         let dropped = counters(
             "sallyport_live_dropped_total",
             "Deliveries that were not made, by reason: slow (older events gave way), closed (the client was closed for not \
@@ -93,6 +102,12 @@ impl Metrics {
                 "sallyport_live_commands_total",
                 "Commands of clients by name and result.",
                 &["command", "result"],
+            )?,
+            view_connected,
+            view_gaps: counters(
+                "sallyport_live_view_gaps_total",
+                "How often changes of a view were missed, or it was built anew, so that subscribers began anew.",
+                &["view"],
             )?,
             age,
         })

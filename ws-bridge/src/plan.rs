@@ -1,7 +1,8 @@
 //! The configuration of a bridge, compiled: every condition, template and name resolved, nothing started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use sallyport_kafka::{ClusterSettings, TopicPattern};
 use serde_json::Value;
 
 use crate::allowance::Allowance;
+use crate::feed::of_view;
 use crate::hub::Family;
 use crate::mapping::Mapping;
 use crate::protocol::reply::json;
@@ -32,13 +34,18 @@ pub struct Plan {
     pub(crate) joins: Vec<ClaimsTemplate>,
     pub(crate) verifier: Option<Verifier>,
     pub(crate) messages: Allowance,
+    /// The aggregator's socket, of which changes of views are read.
+    pub(crate) aggregator: Option<Arc<Path>>,
     /// Equal for plans that say the same, secrets included. Never shown.
     pub(crate) fingerprint: u64,
 }
 
 /// Where events come from.
 pub(crate) struct SourcePlan {
+    /// The cluster; for changes of a view what stands in its place.
     pub(crate) cluster: Arc<str>,
+    /// The view whose changes it takes.
+    pub(crate) view: Option<Arc<str>>,
     pub(crate) topics: Vec<TopicPattern>,
     pub(crate) mapping: Mapping,
     pub(crate) dead_letter: Option<Arc<str>>,
@@ -78,8 +85,8 @@ impl Plan {
         for (name, family) in settings.channels.iter() {
             let fed = settings.sources.iter().filter(|source| feeds(source, name));
             let topics = fed.flat_map(|source| {
-                let cluster = cluster_name(source.kafka.as_ref(), config);
-                source.topics.iter().map(move |topic| (cluster.clone(), TopicPattern::new(topic.as_str())))
+                let (cluster, topics) = origin(source, config);
+                topics.into_iter().map(move |topic| (cluster.clone(), topic))
             });
             if let Some(compiled) = Family::compile(name, family, topics.collect(), report) {
                 families.insert(compiled.name.clone(), Arc::new(compiled));
@@ -113,6 +120,7 @@ impl Plan {
             joins,
             verifier,
             messages: Allowance::new(settings.limits.messages, settings.limits.message_burst),
+            aggregator: None,
             fingerprint: fingerprint(config, issuers),
             settings: settings.clone(),
         })
@@ -136,6 +144,18 @@ fn fingerprint(config: &Config, issuers: &Issuers) -> u64 {
 }
 
 impl Plan {
+    /// The plan for a bridge that reads changes of views from the aggregator behind this socket. Without it, a plan with such
+    /// sources can be explained, not started.
+    #[must_use]
+    pub fn with_aggregator(self, socket: PathBuf) -> Plan {
+        Plan { aggregator: Some(socket.into()), ..self }
+    }
+
+    /// The views whose changes are read.
+    pub(crate) fn views(&self) -> BTreeSet<Arc<str>> {
+        self.sources.iter().filter_map(|source| source.view.clone()).collect()
+    }
+
     /// Whether anything is sent to a cluster.
     pub(crate) fn sends_to(&self, cluster: &str) -> bool {
         let mut publishes = self.publish.values().chain(self.rpc.values());
@@ -170,9 +190,11 @@ impl SourcePlan {
     ) -> Option<SourcePlan> {
         let fed = families.values().filter(|family| feeds(source, &family.name));
         let conditions: Vec<&Condition> = fed.map(|family| &family.visible_to).collect();
+        let (cluster, topics) = origin(source, config);
         Some(SourcePlan {
-            cluster: cluster_name(source.kafka.as_ref(), config),
-            topics: source.topics.iter().map(|topic| TopicPattern::new(topic.as_str())).collect(),
+            cluster,
+            view: source.view.as_ref().map(|view| view.as_str().into()),
+            topics,
             mapping: Mapping::compile(source, &conditions, report)?,
             dead_letter: source.dead_letter.as_ref().map(|topic| topic.as_str().into()),
         })
@@ -212,6 +234,17 @@ impl PublishPlan {
             allowance: Allowance::new(settings.rate, burst),
             bytes: usize::try_from(settings.bytes.0).unwrap_or(usize::MAX),
         })
+    }
+}
+
+/// Where a source's events come from: the cluster, or what stands in its place for a view, and the topics there.
+fn origin(source: &Source, config: &Config) -> (Arc<str>, Vec<TopicPattern>) {
+    match &source.view {
+        Some(view) => (of_view(view), vec![TopicPattern::new("*")]),
+        None => {
+            let topics = source.topics.iter().map(|topic| TopicPattern::new(topic.as_str()));
+            (cluster_name(source.kafka.as_ref(), config), topics.collect())
+        }
     }
 }
 

@@ -97,7 +97,14 @@ fn read(path: &Path, before: Option<&Issuers>) -> Result<Read, ServeError> {
     }
     let socket = loaded.config.ws_bridge.as_ref().and_then(|bridge| bridge.socket.as_ref());
     let socket = socket.map(|socket| loaded.base.join(&socket.value)).ok_or(ServeError::Embedded)?;
-    let plan = plan.map(Arc::new).ok_or(ServeError::Embedded)?;
+    let aggregator = loaded.config.aggregator.as_ref().and_then(|aggregator| aggregator.socket.as_ref());
+    let aggregator = aggregator.map(|socket| loaded.base.join(&socket.value));
+    let plan = plan.ok_or(ServeError::Embedded)?;
+    let plan = match aggregator {
+        Some(socket) => plan.with_aggregator(socket),
+        None => plan,
+    };
+    let plan = Arc::new(plan);
     Ok(Read { loaded, issuers, plan, socket })
 }
 

@@ -18,7 +18,7 @@ const PING_MIN: Duration = Duration::from_secs(1);
 
 pub(super) fn check(config: &Config, facts: &Facts, report: &mut Report) {
     let Some(bridge) = &config.ws_bridge else { return };
-    let mut check = Check { bridge, facts, report };
+    let mut check = Check { config, bridge, facts, report };
     check.section();
     check.numbers();
     for source in &bridge.sources {
@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config, facts: &Facts, report: &mut Report) {
 }
 
 struct Check<'a> {
+    config: &'a Config,
     bridge: &'a Located<WsBridge>,
     facts: &'a Facts,
     report: &'a mut Report,
@@ -72,6 +73,16 @@ impl Check<'_> {
         if let Some(socket) = &bridge.socket {
             check_socket(socket, self.report);
         }
+        let apart = self.config.aggregator.as_ref().is_some_and(|aggregator| aggregator.socket.is_some());
+        let mut views = bridge.sources.iter().filter_map(|source| source.view.as_ref());
+        if let Some(view) = views.next().filter(|_| bridge.socket.is_some() && !apart) {
+            self.report
+                .error(
+                    view.at,
+                    "the bridge is a process of its own, the aggregator is not: it cannot read views",
+                )
+                .hint("write `aggregator: { socket: run/aggregator.sock }`, and run `sallyport-aggregator`");
+        }
     }
 
     fn numbers(&mut self) {
@@ -104,9 +115,15 @@ impl Check<'_> {
         if !self.facts.is_sound(source.at) {
             return;
         }
+        self.channel(&source.channel, None);
+        if let Some(view) = &source.view {
+            return self.changes(source, view);
+        }
         self.cluster("source", source.kafka.as_ref(), source.at);
         if source.topics.is_empty() {
-            self.report.error(source.at, "a source needs topics").hint("write `topics: [orders]`");
+            self.report
+                .error(source.at, "a source needs topics")
+                .hint("write `topics: [orders]`, or `view:` for the changes of a view");
         }
         for (index, topic) in source.topics.iter().enumerate() {
             topics::check(topic, true, self.report);
@@ -122,7 +139,30 @@ impl Check<'_> {
                     .hint("a record that cannot be mapped would go round for ever: take a topic it does not read");
             }
         }
-        self.channel(&source.channel, None);
+    }
+
+    /// A source of a view's changes.
+    fn changes(&mut self, source: &Located<Source>, view: &Located<String>) {
+        self.facts.views.check("view", view, self.report);
+        let first_topic = source.topics.first();
+        for (key, at) in [
+            ("topics", first_topic.map(|topic| topic.at)),
+            ("kafka", source.kafka.as_ref().map(|kafka| kafka.at)),
+            ("dead_letter", source.dead_letter.as_ref().map(|letters| letters.at)),
+        ] {
+            let Some(at) = at else { continue };
+            let hint = match key {
+                "dead_letter" => "records that the view cannot fold go where its own `dead_letter` says",
+                _ => "the view says itself what it reads; take two sources for both",
+            };
+            self.report.error(at, format!("a source with `view` has no `{key}`")).hint(hint);
+        }
+        let texts = source.tags.iter().map(|(_, text)| text).chain(&source.key).chain([&source.channel]);
+        for text in texts.filter(|text| text.contains("{header.")) {
+            self.report
+                .error(text.at, "a change of a view has no headers")
+                .hint("fields: `{key}`, `{$.row.owner}`, `{$.was.owner}`, `{ce.type}`, `{topic}`");
+        }
     }
 
     fn family(&mut self, name: &Located<String>, family: &Located<Family>) {

@@ -12,7 +12,7 @@ use sallyport_identity::{Issuers, Judgement, Moment, NotVerified, Verifier, load
 use sallyport_kafka::Record;
 use sallyport_ws_bridge::Plan;
 use sallyport_ws_bridge::explain::{
-    Decision, Delivery, EventExplanation, EventQuery, EventShown, SourceExplanation,
+    Decision, Delivery, EventExplanation, EventQuery, EventShown, SourceExplanation, change,
 };
 use serde_json::{Value, json};
 
@@ -27,8 +27,12 @@ const DATA_CHARS_MAX: usize = 400;
 #[derive(Debug, Args)]
 pub(super) struct ExplainEvent {
     /// The record's topic.
-    #[arg(long)]
-    topic: String,
+    #[arg(long, required_unless_present = "view")]
+    topic: Option<String>,
+    /// Instead of a record of a topic: a change of this view. `--value` is then what has changed: `{"key": "b1", "row": {...}}`,
+    /// or `{"key": "b1", "row": null, "was": {...}}`.
+    #[arg(long, value_name = "NAME", requires = "value", conflicts_with_all = ["key", "header", "kafka"])]
+    view: Option<String>,
     /// The record's key.
     #[arg(long)]
     key: Option<String>,
@@ -95,6 +99,7 @@ impl ExplainEvent {
         let explanation = plan.explain_event(&EventQuery {
             record: &record,
             cluster: self.kafka.as_deref(),
+            view: self.view.as_deref(),
             claims: subject.claims.as_ref(),
             refused: subject.refused.clone(),
             subscription: self.channel.as_deref(),
@@ -106,15 +111,19 @@ impl ExplainEvent {
                 told["subject"] = json!({ "claims": subject.claims, "source": subject.source });
                 print_json(&told)?;
             }
-            Format::Text => print(&explanation, &subject, &record),
+            Format::Text => print(&explanation, &subject, &record, self.view.as_deref()),
         }
         Ok(if explanation.sees { ExitCode::SUCCESS } else { ExitCode::from(NO) })
     }
 
     fn record(&self) -> Result<Record, String> {
+        let topic = self.topic.as_deref().unwrap_or_default();
+        if let Some((view, document)) = self.view.as_ref().zip(self.value.as_deref()) {
+            return change(view, topic, &input("--value", document)?);
+        }
         let headers = self.header.iter();
         Ok(Record {
-            topic: self.topic.as_str().into(),
+            topic: topic.into(),
             partition: 0,
             offset: 0,
             timestamp: 0,
@@ -229,14 +238,17 @@ fn header(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-fn print(explanation: &EventExplanation, subject: &Subject, record: &Record) {
+fn print(explanation: &EventExplanation, subject: &Subject, record: &Record, view: Option<&str>) {
     line("seen", &format!("{}: {}", if explanation.sees { "yes" } else { "no" }, explanation.because));
     let user = match explanation.user.as_str() {
         "" => "nobody in particular",
         user => user,
     };
     line("subject", &format!("{user}, {}", subject.source));
-    line("topic", &record.topic);
+    match view {
+        Some(view) => line("view", view),
+        None => line("topic", &record.topic),
+    }
     for source in &explanation.sources {
         println!();
         print_source(source);
@@ -244,7 +256,11 @@ fn print(explanation: &EventExplanation, subject: &Subject, record: &Record) {
 }
 
 fn print_source(source: &SourceExplanation) {
-    line(&format!("source {}", source.source), &format!("{}: {}", source.topics.join(", "), source.because));
+    let what = match &source.view {
+        Some(view) => format!("view {view}"),
+        None => source.topics.join(", "),
+    };
+    line(&format!("source {}", source.source), &format!("{what}: {}", source.because));
     if let Some(when) = &source.when {
         print_decision("when", when);
     }

@@ -34,9 +34,13 @@ routes: []
 "#;
 
 fn plan() -> Plan {
+    plan_of(ROUTES)
+}
+
+fn plan_of(routes: &str) -> Plan {
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("routes.yaml");
-    std::fs::write(&path, ROUTES).unwrap();
+    std::fs::write(&path, routes).unwrap();
     let (loaded, mut report) =
         sallyport_config::load(&path, &|_| None).unwrap_or_else(|report| panic!("{report}"));
     Plan::compile(&loaded.config, &Issuers::default(), &mut report).unwrap_or_else(|| panic!("{report}"))
@@ -60,6 +64,7 @@ fn query<'a>(record: &'a Record, claims: &'a Value) -> EventQuery<'a> {
     EventQuery {
         record,
         cluster: Some("main"),
+        view: None,
         claims: Some(claims),
         refused: None,
         subscription: None,
@@ -101,6 +106,38 @@ fn the_owner_sees_it_and_is_told_why() {
         (told.sources[2].takes, told.sources[2].because.as_str()),
         (false, "it reads the cluster `other`")
     );
+}
+
+#[test]
+fn a_change_of_a_view_is_explained_like_a_record() {
+    let views = "views:\n  batches: { topic: t, key: key, fold: [{ on: { type: a } }], visible_to: \"true\" }\nws_bridge:";
+    let of_view = "  sources:\n    - { view: batches, channel: \"user:{$.owner}\", data: $.row, tags: { type: \"{ce.type}\" } }\n    - { view: batches, channel: \"batch:{key}\" }\n";
+    let routes = ROUTES.replace("ws_bridge:", views).replace("  sources:\n", of_view);
+    let plan = plan_of(&routes);
+    let record =
+        change("batches", "t", br#"{"key": "7", "row": {"owner": "alice"}, "owner": "alice"}"#).unwrap();
+    let claims = json!({"sub": "alice"});
+    let asked = EventQuery { cluster: None, view: Some("batches"), ..query(&record, &claims) };
+    let told = plan.explain_event(&asked).unwrap();
+    // What is no member of a change does not become one.
+    assert_eq!(told.sources[0].because, "the record becomes no event: the record has no `$.owner`");
+    assert!(!told.sources[1].sees && told.sources[1].takes);
+    assert_eq!(told.sources[1].event.as_ref().unwrap().data.get(), r#"{"key":"7","row":{"owner": "alice"}}"#);
+    assert_eq!(told.sources[2].because, "it reads topics");
+    let shown = serde_json::to_value(&told.sources[1]).unwrap();
+    assert_eq!((&shown["view"], shown.get("cluster"), shown.get("topics")), (&json!("batches"), None, None));
+    let asked = EventQuery { view: Some("others"), ..asked };
+    let told = plan.explain_event(&asked).unwrap();
+    assert_eq!(told.because, "no source takes the changes of the view `others`");
+    assert_eq!(told.sources[0].because, "it takes the changes of the view `batches`");
+    let told = plan.explain_event(&EventQuery { view: None, ..asked }).unwrap();
+    assert_eq!(told.sources[1].because, "it takes the changes of the view `batches`");
+    assert!(
+        change("batches", "t", b"{}")
+            .unwrap_err()
+            .starts_with("it is no change of a view: missing field `key`")
+    );
+    assert_eq!(change("batches", "t", b"{\"key\":1}").unwrap_err(), "the change has a key that is no text");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use sallyport_kafka::Range;
 
 use super::progress::{Position, Progress};
 use super::{Channel, FamilyState, Stored};
+use crate::feed::view_of;
 
 /// From where on a client wants to go on.
 #[derive(Debug, Clone)]
@@ -96,6 +97,10 @@ pub(crate) fn missed(
     }
     if ahead {
         return Missed::Ahead;
+    }
+    // Changes of a view are nowhere but in rings.
+    if older.iter().any(|range| view_of(&range.topic).is_some()) {
+        return Missed::Lost;
     }
     if !older.is_empty() {
         return Missed::Older(older);

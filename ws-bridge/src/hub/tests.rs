@@ -234,6 +234,63 @@ fn a_client_that_is_ahead_of_this_node_waits_for_it() {
     assert_eq!((missed(&welcome), welcome.recovered), (vec![], Some(true)));
 }
 
+/// A hub that two views feed, each with one partition that is read from offset 5 on.
+fn of_views() -> World {
+    let mut report = Report::default();
+    let topics = ["view:v", "view:w"].map(|view| (view.into(), TopicPattern::new("*"))).to_vec();
+    let family = r#"{"visible_to": "true", "replay": {"events": 2}}"#;
+    let family = Arc::new(Family::compile("b", &settings(family), topics, &mut report).unwrap());
+    let hub =
+        Hub::new([family.clone()], 1 << 20, Arc::new(Metrics::new(&prometheus::Registry::new()).unwrap()));
+    for topic in ["view:v/t", "view:w/t"] {
+        hub.partitions(&topic.into(), &[5]);
+        hub.ready(&topic.into(), 0);
+    }
+    World { hub, family }
+}
+
+impl World {
+    fn change(&self, topic: &str, offset: i64) {
+        let place = Place { topic: topic.into(), partition: 0, offset };
+        self.hub.publish(&place, vec![event("b:1", &place, "u1")]);
+    }
+}
+
+#[test]
+fn what_the_ring_has_not_of_a_view_is_lost() {
+    let (here, there) = (of_views(), of_views());
+    let visitor = Visitor::owner(1, "u1");
+    here.subscribe(&visitor, "b:1", None).unwrap();
+    (5..9).for_each(|offset| [&here, &there].iter().for_each(|world| world.change("view:v/t", offset)));
+    let seen: Vec<Since> = visitor.taken().into_iter().map(|(_, _, since)| since).collect();
+    for world in [&here, &there] {
+        let welcome = world.subscribe(&visitor, "b:1", Some(seen[1].clone())).unwrap();
+        assert_eq!((missed(&welcome), welcome.recovered), (vec![7, 8], Some(true)));
+        let welcome = world.subscribe(&visitor, "b:1", Some(seen[0].clone())).unwrap();
+        assert_eq!((missed(&welcome), welcome.recovered), (vec![], Some(false)));
+    }
+}
+
+/// With one topic of a family all of its rings go. A position of another node that lies before that must not be taken for
+/// one from which on nothing happened.
+#[test]
+fn what_went_with_another_topic_is_lost_too() {
+    let (here, there) = (of_views(), of_views());
+    let visitor = Visitor::owner(1, "u1");
+    here.subscribe(&visitor, "b:1", None).unwrap();
+    (5..7).for_each(|offset| [&here, &there].iter().for_each(|world| world.change("view:v/t", offset)));
+    let mut seen = visitor.taken();
+    there.hub.recreated(&"view:w/t".into());
+    there.hub.partitions(&"view:w/t".into(), &[5]);
+    there.hub.ready(&"view:w/t".into(), 0);
+    let (newer, older) = (seen.pop().unwrap().2, seen.pop().unwrap().2);
+    let welcome = there.subscribe(&visitor, "b:1", Some(older)).unwrap();
+    assert_eq!((missed(&welcome), welcome.recovered), (vec![], Some(false)));
+    there.change("view:v/t", 7);
+    let welcome = there.subscribe(&visitor, "b:1", Some(newer)).unwrap();
+    assert_eq!((missed(&welcome), welcome.recovered), (vec![7], Some(true)));
+}
+
 #[test]
 fn what_the_ring_has_not_is_asked_of_kafka() {
     let world = World::new(r#"{"visible_to": "true", "replay": {"events": 2}}"#);
