@@ -54,6 +54,8 @@ pub struct RowChange {
     pub key: Arc<str>,
     /// The row as a JSON object; `None` if it is gone.
     pub doc: Option<Arc<str>>,
+    /// If it is gone: the row as the commit before had it.
+    pub was: Option<Arc<str>>,
     /// The last record that changed it. Changes by several records of one commit are told as one.
     pub place: Place,
 }
@@ -133,7 +135,12 @@ impl Store {
         }
         // A row that is gone leaves no mark: what comes later begins anew.
         slot.mark = due.mark.as_deref().filter(|_| after.is_some()).map(Box::from);
-        let place = Place { topic: record.topic.clone(), partition: record.partition, offset: record.offset };
+        let place = Place {
+            topic: record.topic.clone(),
+            partition: record.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+        };
         let before = std::mem::replace(&mut slot.row, after);
         match &mut slot.unwritten {
             Some(unwritten) => unwritten.place = place,
@@ -210,8 +217,10 @@ impl Store {
             let Some(unwritten) = slot.unwritten.take() else { continue };
             write(&self.plan, &self.db, key, slot, unwritten.before.as_ref(), &mut touched)?;
             if slot.row.is_some() || unwritten.before.is_some() {
-                let doc = slot.row.as_ref().map(|row| row.doc().into());
-                each(RowChange { key: key.clone(), doc, place: unwritten.place });
+                let doc: Option<Arc<str>> = slot.row.as_ref().map(|row| row.doc().into());
+                let gone = unwritten.before.as_ref().filter(|_| doc.is_none());
+                let was = gone.map(|row| row.doc().into());
+                each(RowChange { key: key.clone(), doc, was, place: unwritten.place });
             }
         }
         let sql = "INSERT OR REPLACE INTO offsets(topic, partition, next) VALUES (?, ?, ?)";

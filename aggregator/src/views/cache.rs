@@ -49,6 +49,8 @@ pub struct Place {
     pub partition: i32,
     /// The offset.
     pub offset: i64,
+    /// Milliseconds since 1970, as Kafka has them; 0 if it has none.
+    pub timestamp: i64,
 }
 
 impl Cache {

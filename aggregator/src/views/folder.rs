@@ -15,7 +15,7 @@ use sallyport_kafka::{ClusterSettings, DeadLetters, Metrics, Timing};
 use thiserror::Error;
 use tokio::sync::broadcast;
 
-use super::batch::RowChange;
+use super::changes::{Changes, News};
 use super::files::{Fate, Files, FilesError, Lock};
 use super::life::{End, Life};
 use super::metrics::ViewMetrics;
@@ -64,7 +64,7 @@ pub(super) struct Shared {
     pub(super) plan: Arc<ViewPlan>,
     pub(super) files: Files,
     pub(super) versions: Arc<Versions>,
-    pub(super) changes: broadcast::Sender<Arc<RowChange>>,
+    pub(super) changes: broadcast::Sender<News>,
     pub(super) status: Mutex<ViewStatus>,
     stopped: AtomicBool,
     /// The queue of the present life.
@@ -115,8 +115,12 @@ impl Folder {
     }
 
     /// The rows that change from now on, commit by commit. Nothing is told of rows while a store is being built.
-    pub fn changes(&self) -> broadcast::Receiver<Arc<RowChange>> {
-        self.shared.changes.subscribe()
+    pub fn changes(&self) -> Changes {
+        Changes {
+            edition: (&*self.shared.plan.fingerprint).into(),
+            versions: self.shared.versions.clone(),
+            news: self.shared.changes.subscribe(),
+        }
     }
 
     /// Takes a copy of the store; the fold goes on meanwhile. Blocks as long as it takes to write all of it.

@@ -14,6 +14,7 @@ use sallyport_kafka::{ClusterSettings, DeadLetters, Producer, Timing};
 use serde_json::{Value, json};
 use thiserror::Error;
 
+use super::changes::Changes;
 use super::folder::{Folder, ViewError, ViewParts};
 use super::metrics::ViewMetrics;
 use super::query::shape::Shape;
@@ -197,11 +198,8 @@ impl Keeping {
         self.views.load().values().all(|view| view.versions.state().store.is_some())
     }
 
-    /// The fold of a view; none if it is not kept.
-    pub fn changes(
-        &self,
-        view: &str,
-    ) -> Option<tokio::sync::broadcast::Receiver<Arc<super::batch::RowChange>>> {
+    /// The changes of a view from now on; none if it is not kept.
+    pub fn changes(&self, view: &str) -> Option<Changes> {
         let view = self.views.load().get(view).cloned()?;
         let folder = view.folder.lock().unwrap_or_else(PoisonError::into_inner);
         folder.as_ref().map(Folder::changes)

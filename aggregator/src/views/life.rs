@@ -8,6 +8,7 @@ use log::{info, warn};
 use prometheus::{Gauge, Histogram, IntGauge};
 use sallyport_kafka::{Begin, Reader, TopicPattern};
 
+use super::changes::{News, in_order};
 use super::files::{Fate, remove};
 use super::folder::{Shared, ViewParts};
 use super::queue::{Queue, Told};
@@ -257,21 +258,23 @@ impl<'a> Life<'a> {
 
     fn commit(&mut self) -> Result<(), StoreError> {
         let timer = self.gauges.commit.start_timer();
-        let listeners = self.store.facts.built && self.shared.changes.receiver_count() > 0;
+        let whole = self.store.facts.built && self.shared.changes.receiver_count() > 0;
         let changes = &self.shared.changes;
         let mut changed = Vec::new();
         let touched = self.store.commit(|change| {
-            if listeners {
+            if whole {
                 changed.push(Arc::new(change));
             }
         })?;
         timer.observe_duration();
         if self.store.facts.built {
             self.publish(&touched);
-        }
-        for change in changed {
-            // Nobody may be left to hear it.
-            let _ = changes.send(change);
+            in_order(&mut changed);
+            let state = self.shared.versions.state();
+            for news in changed.into_iter().map(News::Row).chain([News::Committed { state, whole }]) {
+                // Nobody may be left to hear it.
+                let _ = changes.send(news);
+            }
         }
         self.gauges.rows.set(i64::try_from(self.store.rows).unwrap_or(i64::MAX));
         self.note_status();

@@ -1,7 +1,7 @@
 //! Views: tables of rows that events of Kafka are folded into.
 //!
 //! [`plan`] is `views:` compiled. [`table`] and [`column`] are what a store looks like, for the fold, which writes it, and
-//! for queries, which read it. [`versions`] is what the fold tells queries.
+//! for queries, which read it. [`versions`] is what the fold tells queries, [`changes`] what it tells this machine's bridge.
 
 pub mod expression;
 pub mod rule;
@@ -19,6 +19,7 @@ mod fold;
 mod cache;
 mod store;
 pub mod batch;
+pub mod changes;
 mod queue;
 pub mod files;
 pub mod metrics;

@@ -200,6 +200,11 @@ impl Versions {
         self.state.borrow().clone()
     }
 
+    /// How far the view has come, from now on.
+    pub fn watch(&self) -> watch::Receiver<Arc<State>> {
+        self.state.subscribe()
+    }
+
     /// Waits until a state satisfies a question, `wait` at the most; `None` after that.
     pub async fn reached(&self, wait: Duration, enough: impl Fn(&State) -> bool) -> Option<Arc<State>> {
         let mut changes = self.state.subscribe();
