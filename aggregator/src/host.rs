@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::asked::{Answer, Asked};
 use crate::compose::{ComposeMetrics, Composer, Prepared};
 use crate::plan::Plan;
+use crate::views::changes::Changes;
 use crate::views::{Keeping, KeepingError, ToKeep};
 
 /// The aggregator of a process.
@@ -92,6 +93,11 @@ impl Host {
             Ok(key) => self.views.answer(&route.view, asked, key.as_deref()).await,
             Err(refusal) => Answer::refusal(&refusal, &asked.request_id),
         }
+    }
+
+    /// The changes of a view from now on; none if there is no such view.
+    pub(crate) fn changes(&self, view: &str) -> Option<Changes> {
+        self.views.changes(view)
     }
 
     /// What operators may want to know.

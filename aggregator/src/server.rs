@@ -9,30 +9,58 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Collected, Full, LengthLimitError, Limited};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Collected, Either, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use percent_encoding::percent_decode_str;
-use sallyport_sidecar::{CLIENT, Introduction, Refusal, operational};
+use sallyport_sidecar::{CLIENT, Introduction, Refusal, operational, problem};
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::asked::{Answer, Asked, IDENTITY, PARAMS, ROUTE};
 use crate::host::Host;
+use crate::views::changes::{Lines, asked_view};
 
 /// Bytes of a request's body that a composition may pass on. Beyond: 413.
 const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Serves `host` on `listener` until `stop` says true and the answers under way have been given.
 pub async fn serve(listener: UnixListener, host: Arc<Host>, stop: watch::Receiver<bool>) {
-    let answer = move |request| respond(host.clone(), request);
+    let stopped = stop.clone();
+    let answer = move |request| respond(host.clone(), request, stopped.clone());
     sallyport_sidecar::serve(listener, answer, stop).await;
 }
 
-async fn respond(host: Arc<Host>, request: Request<Incoming>) -> Response<Pieces> {
-    if !request.headers().contains_key(CLIENT) {
-        return operational(&host, &request).map(Pieces::whole);
+async fn respond(
+    host: Arc<Host>,
+    request: Request<Incoming>,
+    stop: watch::Receiver<bool>,
+) -> Response<Either<Pieces, Lines>> {
+    if request.headers().contains_key(CLIENT) {
+        return of_client(&host, request).await.map(Either::Left);
     }
+    if let Some(view) = asked_view(request.uri().path()).filter(|_| request.method() == Method::GET) {
+        return match host.changes(view) {
+            Some(changes) => lines(changes.stream(stop)).map(Either::Right),
+            None => {
+                let refusal = Refusal::new(StatusCode::NOT_FOUND, "not-found", "there is no such view here");
+                problem(&refusal, "").map(Pieces::whole).map(Either::Left)
+            }
+        };
+    }
+    operational(&host, &request).map(Pieces::whole).map(Either::Left)
+}
+
+/// An answer that does not end, for this machine's bridge.
+fn lines(lines: Lines) -> Response<Lines> {
+    let mut response = Response::new(lines);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn of_client(host: &Host, request: Request<Incoming>) -> Response<Pieces> {
     match read(request).await {
         Ok(asked) => Pieces::response(host.answer(&asked).await),
         Err((refusal, request_id)) => Pieces::response(Answer::refusal(&refusal, &request_id)),

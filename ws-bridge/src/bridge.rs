@@ -102,7 +102,10 @@ impl BridgeMetrics {
     ///
     /// # Errors
     /// They are registered already.
-    pub fn register(registry: &Registry, kafka: &sallyport_kafka::Metrics) -> Result<Self, prometheus::Error> {
+    pub fn register(
+        registry: &Registry,
+        kafka: &sallyport_kafka::Metrics,
+    ) -> Result<Self, prometheus::Error> {
         Ok(BridgeMetrics { bridge: Arc::new(Metrics::new(registry)?), kafka: kafka.of_reader("bridge") })
     }
 }

@@ -122,7 +122,12 @@ impl Plan {
         let mut chains = chains::Chains::build(&loaded, with, &issuers, &kept, report);
         let routes = parts::routes(&loaded, with, &mut chains, &upstreams, report);
         let table = Table::build(&loaded.config.routes, report);
-        let live = sallyport_ws_bridge::Plan::compile(&loaded.config, &issuers, report).map(Arc::new);
+        let aggregator = parts::aggregator(&loaded, with).map(Arc::new);
+        let live = sallyport_ws_bridge::Plan::compile(&loaded.config, &issuers, report);
+        let live = live.map(|live| match &aggregator {
+            Some(seat) => live.with_aggregator(seat.socket.clone()),
+            None => live,
+        });
         let composed = sallyport_aggregator::Plan::compile(&loaded, &upstreams, report).map(Arc::new);
         let bare = chains.bare(report);
         if !report.is_empty() {
@@ -135,8 +140,8 @@ impl Plan {
             generation: with.before.map_or(0, |plan| plan.generation) + 1,
             loaded_at: SystemTime::now(),
             bridge: parts::bridge(&loaded, with).map(Arc::new),
-            aggregator: parts::aggregator(&loaded, with).map(Arc::new),
-            live,
+            aggregator,
+            live: live.map(Arc::new),
             composed,
             loaded,
             stamps: Stamps::new(),
