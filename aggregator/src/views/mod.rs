@@ -35,3 +35,6 @@ pub use folder::{Folder, ViewError, ViewParts};
 pub use keeping::{Keeping, KeepingError, ToKeep};
 pub use plan::{ViewPlan, Views};
 pub use route::ViewRoute;
+
+#[cfg(test)]
+mod tests;

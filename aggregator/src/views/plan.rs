@@ -306,4 +306,4 @@ fn cluster_name(view: &View, config: &Config) -> Arc<str> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

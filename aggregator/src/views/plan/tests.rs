@@ -5,7 +5,7 @@ use sallyport_config::load_text;
 use super::*;
 
 /// Compiles a view in a configuration that is otherwise sound. What was told goes with it.
-pub(crate) fn compile_told(view: &str) -> (Option<Arc<ViewPlan>>, String) {
+pub(in crate::views) fn compile_told(view: &str) -> (Option<Arc<ViewPlan>>, String) {
     let indented: String = view.lines().map(|line| format!("    {line}\n")).collect();
     let text = format!(
         "version: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:8080\" }} }}\nkafka: {{ main: {{ brokers: [\"k:9092\"] }} }}\nviews:\n  v:\n{indented}routes: [{{ match: /, respond: 204 }}]\n"
@@ -20,7 +20,7 @@ pub(crate) fn compile_told(view: &str) -> (Option<Arc<ViewPlan>>, String) {
 }
 
 /// Compiles a view that is sound.
-pub(crate) fn compiled(view: &str) -> Arc<ViewPlan> {
+pub(in crate::views) fn compiled(view: &str) -> Arc<ViewPlan> {
     let (plan, told) = compile_told(view);
     plan.unwrap_or_else(|| panic!("{told}"))
 }
