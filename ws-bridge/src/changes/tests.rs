@@ -131,6 +131,11 @@ fn record(partition: i32, offset: i64) -> Told {
     Told::Record(partition, offset, format!(r#"{{"key":"b1","row":{{"n":{offset}}}}}"#))
 }
 
+fn bridge_metrics() -> BridgeMetrics {
+    let registry = Registry::new();
+    BridgeMetrics::register(&registry, &sallyport_kafka::Metrics::register(&registry).unwrap()).unwrap()
+}
+
 fn metrics() -> Arc<Metrics> {
     Arc::new(Metrics::new(&Registry::new()).unwrap())
 }
@@ -450,7 +455,7 @@ fn plan() -> Plan {
 async fn changes_become_events_of_channels_for_those_who_may_see_them() {
     let aggregator = Aggregator::new();
     let plan = Arc::new(plan().with_aggregator(aggregator.path.clone()));
-    let bridge = Bridge::start(plan, &BridgeMetrics::register(&Registry::new()).unwrap()).unwrap();
+    let bridge = Bridge::start(plan, &bridge_metrics()).unwrap();
     assert!(!bridge.is_ready(), "the aggregator has said nothing yet");
     let of_ann = r#""key":"b1","row":{"owner":"ann"}"#;
     let gone = r#""key":"b1","row":null,"was":{"owner":"ann"}"#;
@@ -488,7 +493,7 @@ async fn changes_become_events_of_channels_for_those_who_may_see_them() {
 
 #[tokio::test]
 async fn without_an_aggregator_a_bridge_that_reads_views_does_not_start() {
-    let refused = Bridge::start(Arc::new(plan()), &BridgeMetrics::register(&Registry::new()).unwrap());
+    let refused = Bridge::start(Arc::new(plan()), &bridge_metrics());
     let Err(error) = refused else { panic!("it starts") };
     assert_eq!(
         error.to_string(),
