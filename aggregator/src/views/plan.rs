@@ -243,9 +243,6 @@ fn compile_indexes(view: &View, fields: &Fields, sound: bool, table: &mut Table,
             }
             columns.push(column);
         }
-        if table.indexes.contains(&columns) {
-            report.error(index.at, format!("the index `{}` stands here twice", index.value));
-        }
         table.indexes.push(columns);
     }
 }

@@ -8,7 +8,7 @@ use super::*;
 pub(in crate::views) fn compile_told(view: &str) -> (Option<Arc<ViewPlan>>, String) {
     let indented: String = view.lines().map(|line| format!("    {line}\n")).collect();
     let text = format!(
-        "version: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:8080\" }} }}\nkafka: {{ main: {{ brokers: [\"k:9092\"] }} }}\nviews:\n  v:\n{indented}routes: [{{ match: /, respond: 204 }}]\n"
+        "version: 1\nlisteners: {{ main: {{ address: \"127.0.0.1:8080\" }} }}\nkafka: {{ main: {{ brokers: [\"k:9092\"] }} }}\nviews:\n  v:\n{indented}routes: [{{ match: /, respond: {{ status: 204 }} }}]\n"
     );
     match load_text("routes.yaml", &text, Path::new("."), &|_| None) {
         Ok((loaded, mut report)) => {
