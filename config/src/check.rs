@@ -1,12 +1,15 @@
 //! What is wrong although every value by itself is well-formed. What filters need, and whether a route is guarded, is
 //! checked where the filters are built.
 
+mod clusters;
 mod issuers;
 mod kafka;
 mod listeners;
 mod routes;
+mod sockets;
 mod topics;
 mod upstreams;
+mod views;
 mod ws_bridge;
 
 use std::collections::{HashMap, HashSet};
@@ -169,5 +172,6 @@ pub(crate) fn check(config: &Config, facts: &Facts, report: &mut Report) {
     upstreams::check(config, facts, report);
     kafka::check(config, facts, report);
     ws_bridge::check(config, facts, report);
+    views::check(config, facts, report);
     routes::check(config, facts, report);
 }

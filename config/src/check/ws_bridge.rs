@@ -4,14 +4,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::check::{Facts, Names, topics};
+use crate::check::{Facts, clusters, sockets, topics};
 use crate::file::Config;
 use crate::located::{Located, Location};
 use crate::report::Report;
 use crate::ws_bridge::{Family, Publish, Source, WsBridge};
-
-/// The longest path of a socket as written, in bytes: a whole path has room for 107.
-const SOCKET_BYTES_MAX: usize = 100;
 
 /// How often a client may be pinged at most.
 const PING_MIN: Duration = Duration::from_secs(1);
@@ -71,7 +68,7 @@ impl Check<'_> {
                 .hint("leave it out for `sub`");
         }
         if let Some(socket) = &bridge.socket {
-            check_socket(socket, self.report);
+            sockets::check(socket, "run/ws-bridge.sock", self.report);
         }
         let apart = self.config.aggregator.as_ref().is_some_and(|aggregator| aggregator.socket.is_some());
         let mut views = bridge.sources.iter().filter_map(|source| source.view.as_ref());
@@ -119,7 +116,7 @@ impl Check<'_> {
         if let Some(view) = &source.view {
             return self.changes(source, view);
         }
-        self.cluster("source", source.kafka.as_ref(), source.at);
+        clusters::check("source", source.kafka.as_ref(), source.at, self.facts, self.report);
         if source.topics.is_empty() {
             self.report
                 .error(source.at, "a source needs topics")
@@ -199,31 +196,12 @@ impl Check<'_> {
         if !self.facts.is_sound(publish.at) {
             return;
         }
-        self.cluster("publication", publish.kafka.as_ref(), publish.at);
+        clusters::check("publication", publish.kafka.as_ref(), publish.at, self.facts, self.report);
         topics::check(&publish.topic, false, self.report);
         if publish.bytes.0 == 0 {
             self.report
                 .error(publish.at, "`bytes` is 0, so no publication would pass")
                 .hint("16KiB is the default");
-        }
-    }
-
-    /// A known cluster, or the only one.
-    fn cluster(&mut self, what: &str, name: Option<&Located<String>>, at: Location) {
-        let clusters = &self.facts.kafka;
-        match name {
-            Some(name) => clusters.check("Kafka cluster", name, self.report),
-            None if clusters.all.len() == 1 || (clusters.all.is_empty() && self.facts.unknown_section) => {}
-            None if clusters.all.is_empty() => {
-                self.report
-                    .error(at, format!("this {what} needs a Kafka cluster, and there is none"))
-                    .hint("write `kafka: { main: { brokers: [\"kafka-1.internal:9092\"] } }` at the top");
-            }
-            None => {
-                self.report
-                    .error(at, format!("this {what} does not say which Kafka cluster"))
-                    .hint(format!("write `kafka:` with one of {}", listed(clusters)));
-            }
         }
     }
 
@@ -276,24 +254,4 @@ impl Check<'_> {
             }
         }
     }
-}
-
-fn check_socket(socket: &Located<String>, report: &mut Report) {
-    if socket.is_empty() || socket.ends_with('/') || socket.contains('\0') {
-        report
-            .error(socket.at, format!("`{}` is not the path of a socket", socket.value))
-            .hint("such as `run/ws-bridge.sock`, relative to this file, or `/run/sallyport/ws-bridge.sock`");
-    } else if socket.len() > SOCKET_BYTES_MAX {
-        report
-            .error(
-                socket.at,
-                format!("the path of a socket has at most {SOCKET_BYTES_MAX} bytes, found {}", socket.len()),
-            )
-            .hint("the system allows no more; use a folder near the root, such as `/run`");
-    }
-}
-
-fn listed(names: &Names) -> String {
-    let list: Vec<String> = names.all.iter().map(|name| format!("`{}`", name.value)).collect();
-    list.join(", ")
 }
