@@ -20,6 +20,7 @@ enum Told {
     Position,
     Ready(String, i32),
     Recreated,
+    Surveyed,
 }
 
 #[derive(Default)]
@@ -74,6 +75,10 @@ impl Sink for Notes {
 
     fn recreated(&self, _: &Arc<str>) {
         self.add(Told::Recreated);
+    }
+
+    fn surveyed(&self) {
+        self.add(Told::Surveyed);
     }
 }
 
@@ -452,4 +457,32 @@ fn a_secret_is_in_no_message() {
         compile("brokers: [\"k1:9092\"]\nsecrets: { sasl.password: \"${CARGO_PKG_NAME}\" }\n");
     assert!(report.is_empty(), "{report}");
     assert_eq!(format!("{settings:?}"), "Some(ClusterSettings(events))");
+}
+
+/// Where a partition does not have the offset, reading begins with its first record.
+#[tokio::test(flavor = "multi_thread")]
+async fn reading_begins_where_it_was_said() {
+    let broker = EmbeddedBroker::start(&[("a", 4)]).unwrap();
+    for partition in 0..4 {
+        fill(&broker, "a", partition, 0..10).await;
+    }
+    let notes = Arc::new(Notes::default());
+    let begin = Begin::At(Arc::new(|topic, partition| {
+        (topic == "a").then_some([7, 10, 11])?.get(partition as usize).copied()
+    }));
+    let patterns = vec![TopicPattern::new("a")];
+    let reader =
+        Reader::start_timed(&broker.settings(), patterns, begin, notes.clone(), metrics(), brisk()).unwrap();
+    notes.until("all partitions", |notes| notes.readies() == 4);
+    let first = notes
+        .all()
+        .into_iter()
+        .find_map(|told| if let Told::Partitions(_, first) = told { Some(first) } else { None });
+    assert_eq!(first.unwrap(), [7, 10, 0, 0]);
+    let counts =
+        (0..4).map(|partition| notes.records().iter().filter(|record| record.partition == partition).count());
+    assert_eq!(counts.collect::<Vec<_>>(), [3, 0, 10, 10]);
+    assert_eq!(notes.records().iter().find(|record| record.partition == 0).unwrap().offset, 7);
+    notes.until("the survey", |notes| notes.all().iter().any(|told| matches!(told, Told::Surveyed)));
+    reader.stop();
 }
