@@ -27,12 +27,14 @@ pub mod status;
 pub mod snapshot;
 mod life;
 pub mod folder;
+pub mod offline;
 pub mod hot;
 pub mod query;
 pub mod keeping;
 
 pub use folder::{Folder, ViewError, ViewParts};
 pub use keeping::{Keeping, KeepingError, ToKeep};
+pub use offline::Offline;
 pub use plan::{ViewPlan, Views};
 pub use route::ViewRoute;
 

@@ -4,6 +4,7 @@ mod expressions;
 mod effects;
 mod events;
 mod durable;
+mod kafka;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -28,7 +28,13 @@ fold:
 
 /// Events over few keys, so that they meet each other.
 fn events() -> impl Strategy<Value = Vec<Record>> {
-    let one = (0..4u8, 0..4u8, 0..30u8, 0..6u8, prop_oneof![Just("1"), Just("0.25"), Just("\"x\""), Just("9223372036854775807")]);
+    let one = (
+        0..4u8,
+        0..4u8,
+        0..30u8,
+        0..6u8,
+        prop_oneof![Just("1"), Just("0.25"), Just("\"x\""), Just("9223372036854775807")],
+    );
     prop::collection::vec(one, 1..60).prop_map(|all| {
         let event = |(offset, (id, what, event, version, by)): (i64, (u8, u8, u8, u8, &str))| {
             let what = ["make", "count", "count", "drop"][usize::from(what)];
@@ -152,8 +158,12 @@ fn other_rules_need_another_store_and_other_indexes_do_not() {
     assert!(why.contains("other rules"), "{why}");
     let indexed = compiled(&VIEW.replace("[\"owner\", \"status, n\"]", "[\"status\", \"last\"]"));
     let store = open(&path, &indexed);
-    let found: (String, Option<String>) =
-        store.db.query_row("SELECT key, f_owner FROM rows WHERE f_status = 'new'", (), |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let found: (String, Option<String>) = store
+        .db
+        .query_row("SELECT key, f_owner FROM rows WHERE f_status = 'new'", (), |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
     assert_eq!(found, ("k".to_owned(), Some("u".to_owned())));
     assert_eq!(store.next("events", 0), Some(1));
     store.db.execute("UPDATE meta SET value = 99 WHERE name = 'format'", ()).unwrap();
@@ -172,7 +182,9 @@ fn damage_is_found() {
     fs::remove_file(&path).unwrap();
     let mut store = open(&path, &plan);
     for number in 0..2000 {
-        let event = format!(r#"{{"id": "k{number}", "do": "make", "event": {number}, "v": 1, "owner": "u{number}"}}"#);
+        let event = format!(
+            r#"{{"id": "k{number}", "do": "make", "event": {number}, "v": 1, "owner": "u{number}"}}"#
+        );
         store.fold(&record(number, "", &[], &event)).unwrap().unwrap();
     }
     store.commit(|_| {}).unwrap();
@@ -198,7 +210,8 @@ fn damage_is_found() {
 fn a_copy_goes_on_where_it_was_taken() {
     let folder = tempfile::tempdir().unwrap();
     let plan = compiled(VIEW);
-    let (files, other) = (Files::new(&folder.path().join("a"), "v"), Files::new(&folder.path().join("b"), "v"));
+    let (files, other) =
+        (Files::new(&folder.path().join("a"), "v"), Files::new(&folder.path().join("b"), "v"));
     let copy = folder.path().join("copy");
     fs::create_dir_all(folder.path().join("a")).unwrap();
     let mut store = open(&files.store(), &plan);

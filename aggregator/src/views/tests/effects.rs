@@ -49,7 +49,8 @@ fn fields_keep_the_order_in_which_they_came() {
 #[test]
 fn numbers_are_added_exactly() {
     let mut kept = Kept::new(VIEW);
-    let row = told(&mut kept, &[r#"{"type": "count", "by": 9007199254740993}"#, r#"{"type": "count", "by": 2}"#]);
+    let row =
+        told(&mut kept, &[r#"{"type": "count", "by": 9007199254740993}"#, r#"{"type": "count", "by": 2}"#]);
     assert_eq!(row.unwrap(), r#"{"n":9007199254740995,"calls":2}"#);
     let row = told(&mut kept, &[r#"{"type": "count"}"#, r#"{"type": "count", "by": null}"#]);
     assert_eq!(row.unwrap(), r#"{"n":9007199254740995,"calls":4}"#);
@@ -68,7 +69,10 @@ fn numbers_are_added_exactly() {
 fn extremes_are_numbers_or_texts() {
     let mut kept = Kept::new(VIEW);
     let of = |value: &str| format!(r#"{{"type": "extremes", "v": {value}}}"#);
-    let row = told(&mut kept, &[&of("5"), &of("12"), &of("5.0"), &of("-1"), "{\"type\": \"extremes\"}", &of("null")]);
+    let row = told(
+        &mut kept,
+        &[&of("5"), &of("12"), &of("5.0"), &of("-1"), "{\"type\": \"extremes\"}", &of("null")],
+    );
     assert_eq!(row.unwrap(), r#"{"high":12,"low":-1}"#);
     assert_eq!(kept.fold(&of("\"z\"")), Err(PoisonReason::FieldType));
     assert_eq!(kept.fold(&of("[1]")), Err(PoisonReason::FieldType));
@@ -89,7 +93,13 @@ fn effects_of_a_rule_follow_each_other() {
 #[test]
 fn rows_are_made_only_where_rules_make_them() {
     let mut kept = Kept::new(VIEW);
-    for event in [r#"{"type": "touch"}"#, r#"{"type": "unset"}"#, r#"{"type": "delete"}"#, r#"{"type": "unknown"}"#, "{}"] {
+    for event in [
+        r#"{"type": "touch"}"#,
+        r#"{"type": "unset"}"#,
+        r#"{"type": "delete"}"#,
+        r#"{"type": "unknown"}"#,
+        "{}",
+    ] {
         assert_eq!(kept.fold(event), Ok(Outcome::Passed), "{event}");
     }
     assert_eq!(kept.rows(), []);

@@ -3,7 +3,8 @@
 use super::*;
 
 fn first_rule(on: &str, record: Record) -> Result<bool, PoisonReason> {
-    let view = format!("topic: events\nkey: key\nvisible_to: 'true'\nfold: [{{ on: {on}, set: {{ x: 1 }} }}]");
+    let view =
+        format!("topic: events\nkey: key\nvisible_to: 'true'\nfold: [{{ on: {on}, set: {{ x: 1 }} }}]");
     let outcome = Kept::new(&view).fold_record(record).map_err(|poison| poison.reason)?;
     Ok(outcome == Outcome::Folded)
 }
@@ -41,10 +42,16 @@ fn rules_choose_their_events() {
 fn what_no_rule_asks_for_need_not_be_json() {
     let headers = [("type", "image")];
     assert_eq!(first_rule("{ type: made }", record(0, "k", &headers, "\u{1}PNG")), Ok(false));
-    assert_eq!(first_rule("{ type: image }", record(0, "k", &headers, "\u{1}PNG")), Err(PoisonReason::NotJson));
+    assert_eq!(
+        first_rule("{ type: image }", record(0, "k", &headers, "\u{1}PNG")),
+        Err(PoisonReason::NotJson)
+    );
     assert_eq!(first_rule("{ type: made }", record(0, "k", &[], "\u{1}PNG")), Err(PoisonReason::NotJson));
     // A condition reads numbers, which a double has to hold.
-    assert_eq!(first_rule("{ when: 'event.n > 1' }", record(0, "k", &[], r#"{"n": 1e999}"#)), Err(PoisonReason::NotJson));
+    assert_eq!(
+        first_rule("{ when: 'event.n > 1' }", record(0, "k", &[], r#"{"n": 1e999}"#)),
+        Err(PoisonReason::NotJson)
+    );
 }
 
 #[test]
@@ -57,7 +64,8 @@ fn records_without_a_value_are_for_their_own_rules() {
     assert_eq!(kept.fold_record(tombstone(0, "k")), Ok(Outcome::Folded));
     assert_eq!(kept.fold_record(tombstone(0, "kept")), Ok(Outcome::Passed));
     assert_eq!(kept.rows(), [("kept".to_owned(), r#"{"x":1}"#.to_owned())]);
-    let mut kept = Kept::new("topic: events\nkey: key\nvisible_to: 'true'\nfold: [{ on: {}, set: { x: 1 } }]");
+    let mut kept =
+        Kept::new("topic: events\nkey: key\nvisible_to: 'true'\nfold: [{ on: {}, set: { x: 1 } }]");
     assert_eq!(kept.fold_record(tombstone(0, "k")), Ok(Outcome::Passed));
 }
 

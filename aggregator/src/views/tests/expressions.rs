@@ -86,7 +86,8 @@ fn keys_are_texts_numbers_and_booleans() {
     ] {
         assert_eq!(kept.fold(value), Err(reason), "{value}");
     }
-    let mut kept = Kept::new("topic: events\nkey: key\nvisible_to: 'true'\nfold: [{ on: {}, set: { x: 1 } }]");
+    let mut kept =
+        Kept::new("topic: events\nkey: key\nvisible_to: 'true'\nfold: [{ on: {}, set: { x: 1 } }]");
     let mut bad = record(0, "", &[], "{}");
     bad.key = Some(Bytes::from_static(b"\xff"));
     assert_eq!(kept.fold_record(bad.clone()).unwrap_err().reason, PoisonReason::NotText);
