@@ -84,10 +84,17 @@ impl Outcome {
         self.state.complete
     }
 
-    /// How far the rows have come. An answer from memory holds as of the last commit: none since has changed it.
+    /// How far the rows have come. An answer from memory holds as of the last commit: none since has changed it. One that
+    /// was just made may be of a commit that was not told of yet.
     fn offsets(&self) -> &Offsets {
-        let own = &self.kept.offsets;
-        if own.are_beyond(&self.state.offsets) { own } else { &self.state.offsets }
+        let (own, told) = (&self.kept.offsets, &self.state.offsets);
+        // Both are in one order.
+        let pairs = || own.0.iter().zip(&told.0);
+        let newer = own.0.len() == told.0.len()
+            && pairs().all(|((topic, partition, next), told)| {
+                *topic == told.0 && *partition == told.1 && *next >= told.2
+            });
+        if newer { own } else { told }
     }
 }
 

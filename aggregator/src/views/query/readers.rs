@@ -117,7 +117,8 @@ impl Readers {
         let gone = Arc::new(AtomicBool::new(false));
         // Dropped with this future: when the client leaves, too.
         let _interest = Interest(gone.clone());
-        let until = Until { deadline: Instant::now() + timeout, gone };
+        let deadline = Instant::now() + timeout;
+        let until = Until { deadline, gone };
         let work: Work = Box::new(move |connection| {
             // Nobody may wait any more.
             let _ = tell.send(connection.and_then(question));
@@ -125,6 +126,8 @@ impl Readers {
         self.queue.push(Job { store: store.clone(), parts, until, work })?;
         match tokio::time::timeout(timeout, told).await {
             Ok(Ok(result)) => result,
+            // Passed over by its thread, for being too late.
+            Ok(Err(_)) if Instant::now() >= deadline => Err(Fault::Refused(Refusal::too_slow())),
             Ok(Err(_)) => {
                 Err(Fault::Refused(Refusal::unavailable("view-unavailable", "the view is being closed")))
             }

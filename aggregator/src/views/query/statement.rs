@@ -72,7 +72,8 @@ impl Statements {
         sql.bind(ColumnValue::Integer(wanted.limit as i64 + 1));
         let visibility = visibility(&residual(shape, claims), shape, &mut sql);
         let tags = tags(&visibility, &wanted.filters);
-        let whole = Whole { shape, wanted, visibility, sql };
+        let filters = visibility.lists.iter().chain(&wanted.filters).cloned().collect();
+        let whole = Whole { shape, wanted, visibility, filters, sql };
         whole.statements(claims, tags)
     }
 
@@ -81,7 +82,11 @@ impl Statements {
         let mut sql = Sql::default();
         sql.bind(ColumnValue::Text(key.into()));
         let visibility = visibility(&residual(shape, claims), shape, &mut sql);
-        let page = format!("SELECT key, doc FROM rows WHERE key = ?1 AND {}", visibility.sql);
+        let mut conditions = vec!["key = ?1".to_owned(), visibility.sql];
+        for list in &visibility.lists {
+            conditions.push(sql.equals(shape.sql(list.column), &list.values));
+        }
+        let page = format!("SELECT key, doc FROM rows WHERE {}", all(&conditions));
         Statements {
             page: vec![page],
             count: None,
@@ -155,6 +160,8 @@ struct Whole<'a> {
     shape: &'a Shape,
     wanted: &'a Wanted,
     visibility: Visibility,
+    /// The client's, and those that make rows visible.
+    filters: Vec<Filter>,
     sql: Sql,
 }
 
@@ -162,8 +169,9 @@ impl Whole<'_> {
     fn statements(mut self, claims: Option<&Arc<Value>>, tags: Vec<Tag>) -> Statements {
         let wanted = self.wanted;
         let apart = self.apart();
+        let filters = std::mem::take(&mut self.filters);
         let (split, whole): (Vec<&Filter>, Vec<&Filter>) =
-            wanted.filters.iter().partition(|filter| apart.contains(&filter.column));
+            filters.iter().partition(|filter| apart.contains(&filter.column));
         let mut base = vec![self.visibility.sql.clone()];
         for filter in whole {
             base.push(self.sql.equals(self.shape.sql(filter.column), &filter.values));
@@ -190,7 +198,7 @@ impl Whole<'_> {
     fn apart(&self) -> Vec<usize> {
         let order = self.wanted.order.column;
         let equal = |column: &usize| {
-            self.wanted.filters.iter().any(|filter| filter.column == *column)
+            self.filters.iter().any(|filter| filter.column == *column)
                 || self.visibility.equalities.iter().any(|(known, _)| known == column)
         };
         let fits = |index: &&Vec<usize>| {
@@ -200,7 +208,7 @@ impl Whole<'_> {
             (behind.is_empty() && ordered) || order.is_some_and(|order| *behind == [order])
         };
         let several = |column: &usize| {
-            self.wanted.filters.iter().any(|filter| filter.column == *column && filter.values.len() > 1)
+            self.filters.iter().any(|filter| filter.column == *column && filter.values.len() > 1)
         };
         // Of an index that ends with the order itself, what comes before it.
         let before =
@@ -208,7 +216,7 @@ impl Whole<'_> {
         let best = self.shape.table.indexes.iter().filter(fits).map(before).max_by_key(Vec::len);
         let mut apart: Vec<usize> = best.unwrap_or_default().into_iter().filter(several).collect();
         let arms = |columns: &[usize]| {
-            let filters = self.wanted.filters.iter().filter(|filter| columns.contains(&filter.column));
+            let filters = self.filters.iter().filter(|filter| columns.contains(&filter.column));
             filters.map(|filter| filter.values.len()).product::<usize>()
         };
         while arms(&apart) > ARMS_MAX {

@@ -8,6 +8,8 @@
 use sallyport_condition::{Condition, Operation, Order, Projection, Reads, Residual, Step, Test};
 use serde_json::Value;
 
+use super::operand::same;
+use super::parameters::Filter;
 use super::shape::Shape;
 use super::sql::{Part, Sql, all, either, guard};
 use crate::views::column::ColumnValue;
@@ -25,16 +27,24 @@ pub(super) struct Visibility {
     pub(super) sql: String,
     /// Columns, and what they equal in every row that is visible.
     pub(super) equalities: Vec<(usize, ColumnValue)>,
+    /// The rest of it: columns that have to equal one of several values, as a client's own filters may ask. An index finds
+    /// them one by one.
+    pub(super) lists: Vec<Filter>,
 }
 
 /// What of the rows a client may see, by what is left of `visible_to`.
 pub(super) fn visibility(residual: &Residual, shape: &Shape, sql: &mut Sql) -> Visibility {
-    let mut equalities = Vec::new();
+    let (mut equalities, mut lists, mut conditions) = (Vec::new(), Vec::new(), Vec::new());
     let needed = match residual {
         Residual::And(parts) => parts.as_slice(),
         single => std::slice::from_ref(single),
     };
     for part in needed {
+        if let Some(list) = list(part, shape) {
+            lists.push(list);
+            continue;
+        }
+        conditions.push(Writer { shape, sql }.write(part, true));
         let Residual::Test(test) = part else { continue };
         let value = match &test.operation {
             Operation::Equal(value) => comparable(value),
@@ -43,7 +53,22 @@ pub(super) fn visibility(residual: &Residual, shape: &Shape, sql: &mut Sql) -> V
         };
         equalities.extend(column(test, shape).zip(value));
     }
-    Visibility { sql: Writer { shape, sql }.write(residual, true), equalities }
+    Visibility { sql: all(&conditions), equalities, lists }
+}
+
+/// A test for one of several values.
+fn list(residual: &Residual, shape: &Shape) -> Option<Filter> {
+    let Residual::Test(test) = residual else { return None };
+    let Operation::In(values) = &test.operation else { return None };
+    let column = column(test, shape)?;
+    let mut distinct: Vec<ColumnValue> = Vec::new();
+    for value in values.iter().take(LIST_MAX + 1) {
+        let value = comparable(value)?;
+        if !distinct.iter().any(|known| same(known, &value)) {
+            distinct.push(value);
+        }
+    }
+    (1..=LIST_MAX).contains(&values.len()).then_some(Filter { column, values: distinct, single: false })
 }
 
 struct Writer<'a> {

@@ -204,7 +204,7 @@ fn what_columns_tell_is_not_asked_of_rows() {
         ("claims.missing == 1", "0"),
         ("row.a == claims.sub || 'admin' in claims.roles", "\"f_a\" = ?2"),
         ("row.a == claims.sub || 'clerk' in claims.roles", "1"),
-        ("row.a in claims.groups && row.b", "(\"f_a\" IN (?2, ?3) AND \"f_b\" = ?4)"),
+        ("row.b in claims.groups && row.c", "\"f_c\" = ?2 AND \"f_b\" IN (?3, ?4)"),
         ("row.a == claims.sub || !row.b", "(\"f_a\" = ?2 OR \"f_b\" = ?3)"),
         ("row.a < claims.level", "(\"f_a\" < ?2)"),
         ("!(row.a < claims.sub)", "(\"f_a\" >= ?2 AND \"f_a\" < x'')"),
