@@ -19,7 +19,8 @@ pub struct LiveClient {
 }
 
 impl LiveClient {
-    pub(crate) fn new(socket: WebSocketClient) -> Self {
+    /// A client that has not said anything.
+    pub fn new(socket: WebSocketClient) -> Self {
         LiveClient { socket, last_id: 0, pushes: VecDeque::new() }
     }
 

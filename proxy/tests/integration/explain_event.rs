@@ -196,3 +196,31 @@ fn what_cannot_be_asked_is_code_2() {
     // Nobody in particular gets no connection here.
     world.explain(&["--value", VALUE]).expect(1);
 }
+
+#[test]
+fn a_change_of_a_view_is_explained_too() {
+    let world = World::new();
+    let views = "views:\n  batches: { topic: t, key: key, fold: [{ on: { type: a } }], visible_to: \"true\" }\nws_bridge:";
+    let source = "  sources:\n    - { view: batches, channel: \"batch:{key}\" }\n";
+    let routes = ROUTES.replace("ws_bridge:", views).replace("  sources:\n", source);
+    let routes = routes.replace("event.owner || \"admin\"", "event.row.owner || \"admin\"");
+    fs::write(world.folder.path().join("routes.yaml"), routes).unwrap();
+    let change = r#"{"key": "b1", "row": {"owner": "alice"}}"#;
+    let explain = |arguments: &[&str]| {
+        sallyport(world.folder.path(), &[&["explain-event", "--value", change], arguments].concat())
+    };
+    let said = explain(&["--view", "batches", "--claims", r#"{"sub": "alice"}"#]).expect(0).stdout;
+    let beginning = r#"seen        yes: it comes on `batch:b1`
+subject     alice, by the claims given
+view        batches
+
+source 1    view batches: it comes on `batch:b1`
+event       channel `batch:b1`, key `b1`
+data        {"key":"b1","row":{"owner": "alice"}}
+"#;
+    assert!(said.starts_with(beginning), "{said}");
+    let said = explain(&["--view", "batches", "--claims", r#"{"sub": "bob", "roles": []}"#]).expect(1).stdout;
+    assert!(said.starts_with("seen        no: `visible_to` of `batch` does not hold\n"), "{said}");
+    explain(&["--topic", "t", "--view", "batches", "--key", "k"]).expect(2);
+    explain(&[]).expect(2);
+}

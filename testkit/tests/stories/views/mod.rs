@@ -1,6 +1,7 @@
 //! Views: events of Kafka become rows, and clients ask for those that they may see. Every story is told twice: with the
 //! aggregator inside the edge, and with one of its own behind it. Kafka is the broker inside librdkafka.
 
+mod changes;
 mod rows;
 
 use sallyport_kafka::EmbeddedBroker;
