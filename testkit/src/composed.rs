@@ -1,6 +1,7 @@
 //! An aggregator of a story, in one of its two places, with the edge in front of it.
 
 use sallyport_aggregator::Serving;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -30,24 +31,44 @@ impl ComposedEdge {
     /// # Panics
     /// When something does not start.
     pub async fn start(mode: Mode, settings: &str, yaml: &str) -> Self {
+        let started = ComposedEdge::try_start(mode, settings, yaml).await;
+        started.unwrap_or_else(|error| panic!("this did not start:\n{error}"))
+    }
+
+    /// Starts both, see [`ComposedEdge::start`].
+    ///
+    /// # Errors
+    /// What the edge, or the aggregator of a process of its own, says of why it does not start.
+    pub async fn try_start(mode: Mode, settings: &str, yaml: &str) -> Result<Self, String> {
         let tokens = Tokens::new("https://id.test/", "platform");
         let edge = EdgeUnderTest::builder()
             .file("jwks.json", tokens.jwks().to_string())
-            .start(&configuration(mode, settings, yaml))
-            .await;
+            .try_start(&configuration(mode, settings, yaml))
+            .await?;
         let mut composed = ComposedEdge { edge, tokens, mode, aggregator: None };
-        composed.start_aggregator().await;
-        composed
+        composed.try_start_aggregator().await?;
+        Ok(composed)
     }
 
     /// Starts an aggregator of its own process again, after [`ComposedEdge::stop_aggregator`].
     pub async fn start_aggregator(&mut self) {
+        let started = self.try_start_aggregator().await;
+        started.unwrap_or_else(|error| panic!("the aggregator did not start:\n{error}"));
+    }
+
+    async fn try_start_aggregator(&mut self) -> Result<(), String> {
         if self.mode == Mode::Separate {
             let path = self.edge.path("routes.yaml");
             let serving = within("the start of the aggregator", sallyport_aggregator::serve(&path)).await;
-            self.aggregator =
-                Some(serving.unwrap_or_else(|error| panic!("the aggregator did not start:\n{error}")));
+            self.aggregator = Some(serving.map_err(|error| error.to_string())?);
         }
+        Ok(())
+    }
+
+    /// Stops both, gracefully.
+    pub async fn stop(mut self) {
+        self.stop_aggregator().await;
+        self.edge.stop().await;
     }
 
     /// Stops an aggregator of its own process; the edge stays. Nothing where it runs inside the edge.
@@ -87,6 +108,18 @@ impl ComposedEdge {
     pub async fn get_as(&self, user: &str, target: &str) -> Response {
         let mut client: Client = self.edge.client().await;
         client.get(target).header("Authorization", &format!("Bearer {}", self.token(user))).send().await
+    }
+
+    /// How the views are, as an operator asks: on the admin listener, or on the socket of an aggregator of its own.
+    pub async fn views(&self) -> Value {
+        if self.aggregator.is_none() {
+            return self.edge.admin("GET", "/views").await.expect(200).json()["views"].take();
+        }
+        let answer = within("the aggregator's views", self.ask("/readyz")).await;
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let mut status: Value =
+            serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        status["views"].take()
     }
 
     /// The sum of all samples of a metric of the aggregator, wherever it runs.
