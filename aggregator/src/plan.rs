@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use sallyport_config::aggregator::{Aggregator, AggregatorLimits};
-use sallyport_config::view::View;
+use sallyport_config::view::{View, ViewQuery};
 use sallyport_config::{Config, Loaded, Report};
 use sallyport_kafka::ClusterSettings;
 use sallyport_upstreams::Upstreams;
 
 use crate::compose::plan::Compositions;
-use crate::views::{ViewRoute, Views};
+use crate::views::{Fingerprint, ViewRoute, Views};
 
 /// Where stores are if nothing else is said.
 const STATE: &str = "state";
@@ -23,8 +23,8 @@ pub struct Plan {
     pub(crate) views: Views,
     /// Routes that views answer, by name.
     pub(crate) view_routes: HashMap<Box<str>, ViewRoute>,
-    /// Of each view, equal for views that say the same. Never shown.
-    pub(crate) view_fingerprints: BTreeMap<Arc<str>, u64>,
+    /// Of each view.
+    pub(crate) view_fingerprints: BTreeMap<Arc<str>, Fingerprint>,
     /// The clusters that views read.
     pub(crate) clusters: BTreeMap<Arc<str>, ClusterSettings>,
     pub(crate) limits: AggregatorLimits,
@@ -103,7 +103,7 @@ fn fingerprint(loaded: &Loaded, upstreams: &Upstreams, settings: &Aggregator) ->
 
 /// A view depends on its own settings and on those of the clusters. Secrets are not written out, so they are asked for
 /// themselves.
-fn view_fingerprints(config: &Config) -> BTreeMap<Arc<str>, u64> {
+fn view_fingerprints(config: &Config) -> BTreeMap<Arc<str>, Fingerprint> {
     let mut clusters = KEYS.build_hasher();
     serde_json::to_string(&config.kafka).unwrap_or_default().hash(&mut clusters);
     for (_, secret) in config.kafka.iter().flat_map(|(_, kafka)| kafka.secrets.iter()) {
@@ -111,9 +111,11 @@ fn view_fingerprints(config: &Config) -> BTreeMap<Arc<str>, u64> {
     }
     let clusters = clusters.finish();
     let of_view = |view: &View| {
-        let mut hasher = KEYS.build_hasher();
-        (clusters, serde_json::to_string(view).unwrap_or_default()).hash(&mut hasher);
-        hasher.finish()
+        let fold = View { query: ViewQuery::default(), ..view.clone() };
+        Fingerprint {
+            fold: KEYS.hash_one((clusters, serde_json::to_string(&fold).unwrap_or_default())),
+            query: KEYS.hash_one(serde_json::to_string(&view.query).unwrap_or_default()),
+        }
     };
     config.views.iter().map(|(name, view)| (Arc::from(name.as_str()), of_view(view))).collect()
 }

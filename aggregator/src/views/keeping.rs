@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use super::changes::Changes;
+use super::figures::QueryFigures;
 use super::folder::{Folder, ViewError, ViewParts};
 use super::metrics::ViewMetrics;
 use super::query::shape::Shape;
@@ -30,22 +31,39 @@ const WHOLE: Limits = Limits { depth_max: DEPTH_CEILING, bytes_max: usize::MAX }
 
 /// What views are kept with.
 pub struct Keeping {
-    views: ArcSwap<BTreeMap<Arc<str>, Arc<KeptView>>>,
-    queries: Queries,
+    views: ArcSwap<Kept>,
+    queries: Arc<Queries>,
     /// The folder of stores.
     state: PathBuf,
     kafka: sallyport_kafka::Metrics,
     metrics: ViewMetrics,
 }
 
-/// A view that is kept.
+type Kept = BTreeMap<Arc<str>, Arc<KeptView>>;
+
+/// A view that is kept, and how it is asked.
 struct KeptView {
-    /// Equal for views that say the same.
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     queryable: Queryable,
+    fold: Arc<Fold>,
+}
+
+/// The part of a view that stays while only its queries change.
+struct Fold {
+    plan: Arc<ViewPlan>,
+    cluster: ClusterSettings,
     versions: Arc<Versions>,
     /// Gone once the view is stopped.
     folder: Mutex<Option<Folder>>,
+}
+
+/// What tells views apart that say different things. Never shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint {
+    /// Equal where the fold and the store are the same.
+    pub fold: u64,
+    /// Equal where queries are.
+    pub query: u64,
 }
 
 /// What there is to keep: the views, and the clusters that they read.
@@ -54,8 +72,8 @@ pub struct ToKeep<'a> {
     pub views: &'a Views,
     /// The clusters.
     pub clusters: &'a BTreeMap<Arc<str>, ClusterSettings>,
-    /// Of each view, equal for views that say the same.
-    pub fingerprints: &'a BTreeMap<Arc<str>, u64>,
+    /// Of each view.
+    pub fingerprints: &'a BTreeMap<Arc<str>, Fingerprint>,
 }
 
 /// Why views are not kept.
@@ -64,14 +82,6 @@ pub enum KeepingError {
     /// The system gives no threads.
     #[error("cannot start the threads that ask stores: {0}")]
     Threads(#[from] io::Error),
-    /// The folder of stores cannot be made.
-    #[error("the folder of stores, {folder}: {source}")]
-    Folder {
-        /// The folder.
-        folder: String,
-        /// What the system says.
-        source: io::Error,
-    },
     /// A view cannot be started.
     #[error("view `{view}`: {source}")]
     View {
@@ -104,50 +114,87 @@ impl Keeping {
         registry: &Registry,
         kafka: &sallyport_kafka::Metrics,
     ) -> Result<Keeping, KeepingError> {
-        Ok(Keeping {
-            views: ArcSwap::default(),
-            queries: Queries::start(hot_bytes)?,
-            state,
-            kafka: kafka.clone(),
-            metrics: ViewMetrics::register(registry)?,
-        })
+        let queries = Arc::new(Queries::start(hot_bytes)?);
+        registry.register(Box::new(QueryFigures::new(queries.clone())?))?;
+        let metrics = ViewMetrics::register(registry)?;
+        Ok(Keeping { views: ArcSwap::default(), queries, state, kafka: kafka.clone(), metrics })
     }
 
-    /// Keeps these views from now on. Those that say the same go on; others are stopped, and begin with what their stores
-    /// have. Blocks until stores are closed.
+    /// Keeps these views from now on. Those that say the same go on, also where only their queries change; others are
+    /// stopped, and begin with what their stores have. Blocks until stores are closed.
     ///
     /// # Errors
-    /// A view cannot be started. Those that could go on do; the one, and those behind it, are not kept.
+    /// A view cannot be started. Then those that were kept before are kept as before, as far as they can be started again.
     pub fn keep(&self, next: &ToKeep<'_>) -> Result<(), KeepingError> {
         let before = self.views.load_full();
-        let fingerprint = |name: &Arc<str>| next.fingerprints.get(name).copied();
-        let mut kept: BTreeMap<_, _> =
-            before.iter().map(|(name, view)| (name.clone(), view.clone())).collect();
-        kept.retain(|name, view| fingerprint(name) == Some(view.fingerprint));
-        for (_, view) in before.iter().filter(|(name, _)| !kept.contains_key(*name)) {
-            view.stop();
+        let after = match self.take_over(&before, next) {
+            Ok(after) => after,
+            Err(error) => {
+                self.restore(&before);
+                return Err(error);
+            }
+        };
+        let after = Arc::new(after);
+        self.views.store(after.clone());
+        let gone: Vec<_> = before.iter().filter(|(name, _)| !after.contains_key(*name)).collect();
+        stop_all(gone.iter().map(|(_, view)| &*view.fold));
+        gone.iter().for_each(|(name, _)| self.metrics.forget(name));
+        Ok(())
+    }
+
+    /// The views that are to be kept, running. After an error those that were started for it are stopped.
+    fn take_over(&self, before: &Kept, next: &ToKeep<'_>) -> Result<Kept, KeepingError> {
+        let mut after = Kept::new();
+        let mut started: Vec<Arc<KeptView>> = Vec::new();
+        for plan in next.views.all() {
+            let known = before.get(&plan.name);
+            // The plan has one for each of its views.
+            let Some(wanted) = next.fingerprints.get(&plan.name).copied() else { continue };
+            let view = match known {
+                Some(view) if view.fingerprint == wanted => view.clone(),
+                Some(view) if view.fingerprint.fold == wanted.fold => {
+                    Arc::new(KeptView::new(plan, wanted, view.fold.clone()))
+                }
+                _ => {
+                    known.iter().for_each(|view| view.fold.stop());
+                    let fold = next.cluster(plan).and_then(|cluster| self.start(plan, cluster));
+                    match fold {
+                        Ok(fold) => {
+                            let view = Arc::new(KeptView::new(plan, wanted, Arc::new(fold)));
+                            started.push(view.clone());
+                            view
+                        }
+                        Err(error) => {
+                            stop_all(started.iter().map(|view| &*view.fold));
+                            return Err(error);
+                        }
+                    }
+                }
+            };
+            after.insert(plan.name.clone(), view);
         }
-        let mut failure = None;
-        for plan in next.views.all().iter().filter(|plan| !before_has(&kept, plan)).collect::<Vec<_>>() {
-            match self.start(plan, next) {
-                Ok(view) => drop(kept.insert(plan.name.clone(), Arc::new(view))),
+        Ok(after)
+    }
+
+    /// Starts those again that were stopped to make room for others.
+    fn restore(&self, before: &Kept) {
+        let mut after = before.clone();
+        for (name, view) in before.iter().filter(|(_, view)| view.fold.is_stopped()) {
+            match self.start(&view.fold.plan, view.fold.cluster.clone()) {
+                Ok(fold) => {
+                    let view = KeptView::new(&view.fold.plan, view.fingerprint, Arc::new(fold));
+                    after.insert(name.clone(), Arc::new(view));
+                }
                 Err(error) => {
-                    failure = Some(error);
-                    break;
+                    log::error!("view `{name}` cannot be kept as before: {error}");
+                    after.remove(name);
                 }
             }
         }
-        self.views.store(Arc::new(kept));
-        failure.map_or(Ok(()), Err)
+        self.views.store(Arc::new(after));
     }
 
-    fn start(&self, plan: &Arc<ViewPlan>, with: &ToKeep<'_>) -> Result<KeptView, KeepingError> {
-        std::fs::create_dir_all(&self.state)
-            .map_err(|source| KeepingError::Folder { folder: self.state.display().to_string(), source })?;
-        let of_view = |source| KeepingError::View { view: plan.name.to_string(), source };
-        let cluster = with.clusters.get(&plan.cluster).cloned();
-        // The loader has seen to it that there is one.
-        let cluster = cluster.ok_or_else(|| of_view(ViewError::Thread(io::ErrorKind::NotFound.into())))?;
+    fn start(&self, plan: &Arc<ViewPlan>, cluster: ClusterSettings) -> Result<Fold, KeepingError> {
         let kafka = self.kafka.of_reader(&format!("view:{}", plan.name));
         let dead_letters = match &plan.dead_letter {
             None => None,
@@ -160,21 +207,16 @@ impl Keeping {
         let versions = Arc::new(Versions::new());
         let folder = Folder::start(ViewParts {
             plan: plan.clone(),
-            cluster,
+            cluster: cluster.clone(),
             folder: self.state.clone(),
             versions: versions.clone(),
             dead_letters,
             kafka,
             metrics: self.metrics.clone(),
             timing: Timing::default(),
-        })
-        .map_err(of_view)?;
-        Ok(KeptView {
-            fingerprint: with.fingerprints.get(&plan.name).copied().unwrap_or_default(),
-            queryable: Queryable::new(Shape::of(plan), versions.clone()),
-            versions,
-            folder: Mutex::new(Some(folder)),
-        })
+        });
+        let folder = folder.map_err(|source| KeepingError::of_view(plan, source))?;
+        Ok(Fold { plan: plan.clone(), cluster, versions, folder: Mutex::new(Some(folder)) })
     }
 
     /// Answers a request of a query route: with a page of rows, or with the row of a key.
@@ -195,27 +237,47 @@ impl Keeping {
 
     /// Whether every view has rows to show.
     pub fn is_ready(&self) -> bool {
-        self.views.load().values().all(|view| view.versions.state().store.is_some())
+        self.views.load().values().all(|view| view.fold.versions.state().store.is_some())
     }
 
     /// The changes of a view from now on; none if it is not kept.
     pub fn changes(&self, view: &str) -> Option<Changes> {
         let view = self.views.load().get(view).cloned()?;
-        let folder = view.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = view.fold.folder.lock().unwrap_or_else(PoisonError::into_inner);
         folder.as_ref().map(Folder::changes)
     }
 
     /// Stops folding and closes the stores. Blocks until they are.
     pub fn stop(&self) {
-        self.views.load().values().for_each(|view| view.stop());
+        let views = self.views.load_full();
+        stop_all(views.values().map(|view| &*view.fold));
     }
 }
 
-fn before_has(kept: &BTreeMap<Arc<str>, Arc<KeptView>>, plan: &ViewPlan) -> bool {
-    kept.contains_key(&plan.name)
+/// Stops folds side by side: each waits for its reader, and for its last commit.
+fn stop_all<'a>(folds: impl Iterator<Item = &'a Fold>) {
+    std::thread::scope(|scope| {
+        for fold in folds {
+            scope.spawn(|| fold.stop());
+        }
+    });
 }
 
-impl KeptView {
+impl ToKeep<'_> {
+    fn cluster(&self, plan: &ViewPlan) -> Result<ClusterSettings, KeepingError> {
+        let cluster = self.clusters.get(&plan.cluster).cloned();
+        // The loader has seen to it that there is one.
+        cluster.ok_or_else(|| KeepingError::of_view(plan, ViewError::Thread(io::ErrorKind::NotFound.into())))
+    }
+}
+
+impl KeepingError {
+    fn of_view(plan: &ViewPlan, source: ViewError) -> KeepingError {
+        KeepingError::View { view: plan.name.to_string(), source }
+    }
+}
+
+impl Fold {
     fn stop(&self) {
         let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(folder) = folder {
@@ -223,13 +285,24 @@ impl KeptView {
         }
     }
 
+    fn is_stopped(&self) -> bool {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner).is_none()
+    }
+}
+
+impl KeptView {
+    fn new(plan: &Arc<ViewPlan>, fingerprint: Fingerprint, fold: Arc<Fold>) -> KeptView {
+        let queryable = Queryable::new(Shape::of(plan), fold.versions.clone());
+        KeptView { fingerprint, queryable, fold }
+    }
+
     fn status(&self) -> Value {
-        let state = self.versions.state();
+        let state = self.fold.versions.state();
         let offsets = state.offsets.0.iter().map(
             |(topic, partition, next)| json!({ "topic": &**topic, "partition": partition, "next": next }),
         );
         let offsets: Vec<Value> = offsets.collect();
-        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = self.fold.folder.lock().unwrap_or_else(PoisonError::into_inner);
         let status = folder.as_ref().map(Folder::status).unwrap_or_default();
         let building = status.building.map(|building| {
             json!({ "reason": building.reason, "percent": f64::from(building.thousandths) / 10.0 })
@@ -239,7 +312,7 @@ impl KeptView {
             "complete": state.complete,
             "rows": status.rows,
             "offsets": offsets,
-            "lag": self.versions.lag(),
+            "lag": self.fold.versions.lag(),
             "building": building,
             "incomplete_since": status.incomplete_since,
             "left_out": status.left_out,

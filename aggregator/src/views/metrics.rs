@@ -2,6 +2,12 @@
 
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry};
 
+use super::batch::Outcome;
+use super::poison::PoisonReason;
+
+/// Why stores are built anew, as labels.
+const REASONS: [&str; 3] = ["fold", "damage", "topic"];
+
 /// The metrics of all views; clones count together.
 #[derive(Debug, Clone)]
 pub struct ViewMetrics {
@@ -61,5 +67,49 @@ impl ViewMetrics {
         registry.register(Box::new(metrics.rebuilds.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
         Ok(metrics)
+    }
+    /// Ends the series of a view that is kept no more.
+    pub(super) fn forget(&self, view: &str) {
+        // What was never counted is not there.
+        let _ = self.rows.remove_label_values(&[view]);
+        let _ = self.lag.remove_label_values(&[view]);
+        let _ = self.progress.remove_label_values(&[view]);
+        let _ = self.commit.remove_label_values(&[view]);
+        let _ = self.errors.remove_label_values(&[view]);
+        for reason in REASONS {
+            let _ = self.rebuilds.remove_label_values(&[view, reason]);
+        }
+        let outcomes = Outcome::ALL.iter().map(|outcome| outcome.label().to_owned());
+        let poison = PoisonReason::ALL.iter().map(|reason| format!("poison_{}", reason.label()));
+        for result in outcomes.chain(poison) {
+            let _ = self.events.remove_label_values(&[view, &*result]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_that_is_gone_leaves_no_series() {
+        let registry = Registry::new();
+        let metrics = ViewMetrics::register(&registry).unwrap();
+        for view in ["gone", "stays"] {
+            metrics.rows.with_label_values(&[view]).set(1);
+            metrics.lag.with_label_values(&[view]).set(1);
+            metrics.progress.with_label_values(&[view]).set(1.0);
+            metrics.commit.with_label_values(&[view]).observe(1.0);
+            metrics.errors.with_label_values(&[view]).inc();
+            REASONS.iter().for_each(|reason| metrics.rebuilds.with_label_values(&[view, reason]).inc());
+            metrics.events.with_label_values(&[view, "folded"]).inc();
+            metrics.events.with_label_values(&[view, "poison_overflow"]).inc();
+        }
+        let series = || registry.gather().iter().map(|family| family.get_metric().len()).sum::<usize>();
+        let both = series();
+        metrics.forget("gone");
+        assert_eq!(series() * 2, both);
+        metrics.forget("never was");
+        assert_eq!(series() * 2, both);
     }
 }

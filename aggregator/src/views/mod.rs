@@ -30,10 +30,11 @@ pub mod folder;
 pub mod offline;
 pub mod hot;
 pub mod query;
+mod figures;
 pub mod keeping;
 
 pub use folder::{Folder, ViewError, ViewParts};
-pub use keeping::{Keeping, KeepingError, ToKeep};
+pub use keeping::{Fingerprint, Keeping, KeepingError, ToKeep};
 pub use offline::Offline;
 pub use plan::{ViewPlan, Views};
 pub use route::ViewRoute;
