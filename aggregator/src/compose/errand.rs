@@ -39,7 +39,7 @@ pub(super) struct Errand {
     pub(super) call: Call,
     /// How many of the call's fields, from the first, tell calls apart.
     telling: usize,
-    /// What its result is kept under.
+    /// What its result is kept under; `None` if nothing is kept, and nothing kept is given.
     pub(super) kept: Option<Key>,
 }
 
@@ -53,10 +53,14 @@ impl<'a> Carried<'a> {
             fields
         };
         let forwarded = asked.headers.iter().filter(|(name, _)| is_forwarded(name));
+        // What every call carries anyway goes along once, whoever has set it.
+        let goes_anyway =
+            |name: &HeaderName| is_forwarded(name) || *name == TRACEPARENT || OF_THE_REQUEST.contains(name);
+        let identity: Vec<_> = asked.identity.iter().filter(|name| !goes_anyway(name)).cloned().collect();
         Carried {
             asked,
             forwarded: forwarded.map(|(name, value)| (name.clone(), value.clone())).collect(),
-            identity: all(&asked.identity),
+            identity: all(&identity),
             of_the_request: all(&OF_THE_REQUEST),
         }
     }
@@ -87,7 +91,7 @@ impl<'a> Carried<'a> {
         let telling = headers.len();
         headers.extend(self.of_the_request.iter().cloned());
         headers.extend(self.asked.headers.get(TRACEPARENT).map(|parent| (TRACEPARENT, trace::child(parent))));
-        let kept = branch.cache.as_ref().map(|cache| self.kept_key(cache, plan, prefix, &target));
+        let kept = branch.cache.as_ref().and_then(|cache| self.kept_key(cache, plan, prefix, &target));
         let call = Call {
             upstream: plan.upstream.clone(),
             method: plan.method.clone(),
@@ -125,7 +129,9 @@ impl<'a> Carried<'a> {
         fields
     }
 
-    fn kept_key(&self, cache: &Cache, plan: &plan::Call, prefix: &[u8], target: &str) -> Key {
+    /// What a result is kept under. `None` for a client without one of the claims that `vary` names, or with one that is
+    /// `null`: two who both lack it are not the same client.
+    fn kept_key(&self, cache: &Cache, plan: &plan::Call, prefix: &[u8], target: &str) -> Option<Key> {
         let asked = self.asked;
         let mut key = KeyBuilder::new();
         key.part(prefix).part(target.as_bytes()).header(&asked.headers, &HOST);
@@ -140,10 +146,9 @@ impl<'a> Carried<'a> {
         for vary in &cache.vary {
             match vary {
                 Vary::Claim(path) => {
-                    let claim = asked.claims.as_deref().and_then(|claims| path.find(claims));
+                    let claim = path.find(asked.claims.as_deref()?).filter(|claim| !claim.is_null())?;
                     // Never fails for a value that was read as JSON; the order of members does not change.
-                    let claim = claim.and_then(|claim| serde_json::to_vec(claim).ok());
-                    key.maybe(claim.as_deref());
+                    key.part(&serde_json::to_vec(claim).ok()?);
                 }
                 Vary::Header(name) => {
                     key.header(&asked.headers, name);
@@ -157,7 +162,7 @@ impl<'a> Carried<'a> {
         if !cache.shared && !cache.vary.iter().any(|vary| matches!(vary, Vary::Claim(_))) {
             self.who(&mut key);
         }
-        key.build()
+        Some(key.build())
     }
 
     /// Everything that says who the client is.
@@ -201,4 +206,83 @@ impl Errand {
 /// What the edge says of where a request came from.
 fn is_forwarded(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-forwarded-")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use http::HeaderMap;
+    use serde_json::{Value, json};
+
+    use super::super::plan::{Compositions, Source};
+    use super::*;
+
+    fn asked(claims: Option<Value>) -> Asked {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [("host", "a.test"), ("x-request-id", "7"), ("x-user-id", "ada")] {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        let named = |name| HeaderName::from_static(name);
+        Asked {
+            route: "r".into(),
+            method: Method::GET,
+            query: "".into(),
+            params: Vec::new(),
+            claims: claims.map(Arc::new),
+            client: [192, 0, 2, 7].into(),
+            request_id: "7".into(),
+            headers,
+            identity: ["x-user-id", "x-request-id"].map(named).into(),
+            body: Bytes::new(),
+        }
+    }
+
+    /// The call of a branch with this cache.
+    fn errand(cache: &str, claims: Option<Value>) -> Errand {
+        let text = format!(
+            "version: 1\nlisteners: {{ public: {{ address: 127.0.0.1:8080 }} }}\n\
+             upstreams: {{ up: {{ targets: [127.0.0.1:9101] }} }}\n\
+             routes:\n- name: r\n  match: GET /a\n  aggregate:\n    a: {{ call: GET up/a, cache: {cache} }}\n"
+        );
+        let (loaded, mut report) = sallyport_config::load_text("t", &text, Path::new(""), &|_| None).unwrap();
+        let upstreams = sallyport_upstreams::load(&loaded, None, &mut report);
+        let compositions = Compositions::compile(&loaded.config, &upstreams, &mut report);
+        let compositions = compositions.unwrap_or_else(|| panic!("{report}"));
+        let branch = &compositions.find("r").unwrap().branches[0];
+        let Source::Call(call) = &branch.source else { panic!("a call") };
+        let asked = asked(claims);
+        let known =
+            Known { params: &[], query: "", claims: asked.claims.as_deref(), results: &[], item: None };
+        Carried::new(&asked).errand(branch, call, b"p", &known).unwrap()
+    }
+
+    /// Two clients who both lack a claim are not the same client.
+    #[test]
+    fn for_who_lacks_a_claim_nothing_is_kept() {
+        let kept = |claims| errand("{ ttl: 1h, vary: [claims.org.id, claims.sub] }", claims).kept;
+        for lacking in [
+            None,
+            Some(json!({})),
+            Some(json!({ "sub": "ada" })),
+            Some(json!({ "sub": "ada", "org": {} })),
+            Some(json!({ "sub": "ada", "org": { "id": null } })),
+            Some(json!({ "org": { "id": 7 } })),
+        ] {
+            assert_eq!(kept(lacking.clone()), None, "{lacking:?}");
+        }
+        let seven = kept(Some(json!({ "sub": "ada", "org": { "id": 7 } })));
+        assert!(seven.is_some());
+        assert_eq!(seven, kept(Some(json!({ "org": { "id": 7 }, "sub": "ada", "exp": 1 }))));
+        assert_ne!(seven, kept(Some(json!({ "sub": "ada", "org": { "id": "7" } }))));
+        assert_ne!(seven, kept(Some(json!({ "sub": "7", "org": { "id": "ada" } }))));
+    }
+
+    #[test]
+    fn what_every_call_carries_goes_along_once() {
+        let call = errand("{ ttl: 1h, vary: [claims.sub] }", None).call;
+        let ids = call.headers.iter().filter(|(name, _)| name.as_str() == "x-request-id");
+        assert_eq!(ids.count(), 1);
+    }
 }
