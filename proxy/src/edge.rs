@@ -163,6 +163,7 @@ impl ProxyHttp for EdgeProxy {
         forward::observe(ctx, Observation::Failure);
         error.as_up();
         error.set_retry(forward::retries(session, &error, false, ctx));
+        forward::note_absent_sidecar(&error, ctx);
         error
     }
 

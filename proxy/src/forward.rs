@@ -17,7 +17,7 @@ use crate::ctx::{Begun, Ctx};
 use crate::fault;
 use crate::plan::Action;
 use crate::reply;
-use crate::sidecar;
+use crate::sidecar::{self, Sidecar};
 use crate::trace::{TRACEPARENT, TRACESTATE};
 
 // As text: Pingora copies a `HeaderName` to keep its case, but not a static text.
@@ -169,6 +169,17 @@ pub(crate) fn retries(session: &Session, error: &Error, connected: bool, ctx: &C
         retry.connect && fault::is_connect(error.etype())
     };
     wanted && allowed(ctx)
+}
+
+/// An aggregator that cannot be reached does not run, or not yet: a part of this service is away and comes back, so clients
+/// are told what they are told of an upstream that cannot take a request now.
+pub(crate) fn note_absent_sidecar(error: &Error, ctx: &mut Ctx) {
+    let seat = ctx.outbound.sidecar.as_ref();
+    if let Some(seat) = seat.filter(|seat| seat.sidecar == Sidecar::Aggregator) {
+        let reason = format!("the {} cannot be reached: {}", seat.sidecar.name(), error.etype().as_str());
+        ctx.error = Some(reason.clone().into());
+        ctx.fault = Some(Fault::new(ProblemKind::Unavailable, reason));
+    }
 }
 
 /// Attempts left, and the upstream's budget. Asked last: the budget counts the question as a retry.

@@ -21,6 +21,7 @@ pub use sallyport_ws_bridge::hello::{Hello, Stream};
 
 /// How long a connection to a sidecar waits in the pool for its next use.
 const POOL_IDLE: Duration = Duration::from_secs(60);
+const X_REQUEST_ID: &str = "X-Request-Id";
 
 /// A part of Sallyport beside the edge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,6 +191,8 @@ fn params_line(facts: &Facts, path: &str) -> String {
 /// Tells a sidecar who the client is. The names are managed, see [`crate::managed`]: no client can set them.
 pub(crate) fn introduce(head: &mut RequestHeader, facts: &Facts) -> Result<()> {
     head.insert_header(CLIENT, facts.client.to_string())?;
+    // The filter `request_id` may show it under another name, or not at all.
+    head.insert_header(X_REQUEST_ID, facts.request_id.clone())?;
     head.remove_header(CLAIMS);
     if let Some(identity) = &facts.identity {
         let claims = URL_SAFE_NO_PAD.encode(identity.claims.to_string());

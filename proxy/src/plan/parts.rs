@@ -153,7 +153,11 @@ fn action(
         return shares.collect::<Option<Vec<_>>>().map(|shares| Action::Split(Split::new(shares)));
     }
     if settings.aggregate.is_some() || settings.view.is_some() {
-        let sets: Vec<_> = chain.into_iter().flat_map(Chain::managed_headers).collect();
+        // The request's id is told for itself. It says nothing of the client, and no two requests have the same: calls that
+        // carry it as an identity could never be one.
+        let filters =
+            chain.into_iter().flat_map(Chain::filters).filter(|filter| filter.name() != "request_id");
+        let sets: Vec<_> = filters.flat_map(|filter| filter.managed_headers()).collect();
         let told = Introduction::new(name, sets.iter().map(|name| name.as_str()));
         if told.is_none() {
             report
