@@ -11,6 +11,7 @@ use sallyport_config::{Config, Loaded, Report};
 use sallyport_kafka::ClusterSettings;
 use sallyport_upstreams::Upstreams;
 
+use crate::compose::explain::Explained;
 use crate::compose::plan::Compositions;
 use crate::views::{Fingerprint, ViewRoute, Views};
 
@@ -77,9 +78,9 @@ impl Plan {
         })
     }
 
-    /// What the route of this name composes, drawn.
-    pub fn explain(&self, route: &str) -> Option<String> {
-        self.compositions.find(route).map(|composition| composition.explain().to_string())
+    /// What the route of this name composes.
+    pub fn explain(&self, route: &str) -> Option<Explained> {
+        self.compositions.find(route).map(|composition| composition.explain())
     }
 }
 

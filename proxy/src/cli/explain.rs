@@ -75,6 +75,9 @@ fn print(explanation: &Explanation) {
     if let Some(action) = &explanation.action {
         println!("action   {action}");
     }
+    if let Some(composed) = &explanation.composed {
+        print!("{composed}");
+    }
     for (place, looked) in explanation.considered.iter().take(LOOKED_MAX).enumerate() {
         let head = if place == 0 { "looked" } else { "" };
         println!("{head:8} {}: {}", looked.route, looked.verdict);

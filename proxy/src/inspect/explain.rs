@@ -2,7 +2,8 @@
 
 use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
-use sallyport_config::route::EncodedSlashes;
+use sallyport_aggregator::compose::explain::Explained;
+use sallyport_config::route::{EncodedSlashes, Route};
 use serde::Serialize;
 
 use crate::path;
@@ -42,6 +43,9 @@ pub struct Explanation {
     pub filters: Vec<String>,
     /// Where the request goes.
     pub action: Option<String>,
+    /// What the answer is composed of, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub composed: Option<Explained>,
     /// Every route that was looked at, with the reason why it was taken or not.
     pub considered: Vec<Looked>,
 }
@@ -161,27 +165,24 @@ fn chosen(plan: &Plan, index: usize, params: &[(u16, u16)], mut explanation: Exp
             format!("split: {}", shares.collect::<Vec<_>>().join(", "))
         }
         Action::Bridge => "sidecar ws-bridge".to_owned(),
-        Action::Aggregator(_) => composed(plan, index),
+        Action::Aggregator(_) => match written(plan, index).and_then(|route| route.view.as_ref()) {
+            Some(view) => format!("view {}", view.name.value),
+            None => "aggregate".to_owned(),
+        },
         Action::Redirect(_) => {
-            let written = plan.loaded.config.routes.get(index).and_then(|route| route.redirect.as_ref());
-            written.map_or_else(String::new, |written| {
+            let redirect = written(plan, index).and_then(|route| route.redirect.as_ref());
+            redirect.map_or_else(String::new, |written| {
                 format!("redirect {} to {}", written.status.value, written.to.value)
             })
         }
         Action::Respond(reply) => format!("respond {}", reply.status.as_u16()),
     });
+    explanation.composed = plan.composed.as_ref().and_then(|composed| composed.explain(&route.facts.name));
     explanation
 }
 
-/// What an answer is composed of, drawn; or the view that it comes from.
-fn composed(plan: &Plan, index: usize) -> String {
-    let written = plan.loaded.config.routes.get(index);
-    if let Some(view) = written.and_then(|route| route.view.as_ref()) {
-        return format!("view {}", view.name.value);
-    }
-    let name = plan.routes.get(index).map(|route| &*route.facts.name);
-    let drawn = name.and_then(|name| plan.composed.as_ref()?.explain(name));
-    drawn.map_or_else(String::new, |drawn| format!("aggregate\n{drawn}"))
+fn written(plan: &Plan, index: usize) -> Option<&Route> {
+    plan.loaded.config.routes.get(index).map(|route| &route.value)
 }
 
 fn headers(given: &[(String, String)]) -> Result<HeaderMap, String> {

@@ -25,6 +25,18 @@ routes:
     public: true
     respond: { status: 204 }
   - { name: old, match: "GET api.example.com/v0/{**rest}", public: true, redirect: { to: "/v1/{rest}" } }
+  - name: overview
+    match: GET api.example.com/v1/overview/{id}
+    public: true
+    aggregate:
+      profile: { call: "GET batches/users/{id}", timeout: 500ms, cache: { ttl: 30s }, pass_statuses: [404] }
+      files:
+        call: "GET batches/files/{item.$.id}"
+        each: { in: profile.$.files, max: 20, concurrency: 4, beyond: cut }
+        on_error: omit
+        retry: {}
+      tags: { call: GET batches/tags, when: query.tags == "yes", on_error: "null" }
+    answer: { timeout: 5s }
   - { name: blobs, match: "GET api.example.com/blobs/{name}", public: true, upstream: batches, encoded_slashes: keep }
 "#;
 
@@ -132,4 +144,41 @@ fn what_is_no_request_is_code_2() {
     }
     let folder = TempDir::new().unwrap();
     sallyport(folder.path(), &["explain", "GET", "/", "-c", "none.yaml"]).expect(2);
+}
+
+#[test]
+fn a_composed_answer_is_drawn() {
+    let arguments = ["GET", "https://api.example.com/v1/overview/7"];
+    let text = explain(&arguments).expect(0).stdout;
+    let drawn = "action   aggregate
+overview: at most 5s and 8MiB, for everybody
+├─ at once
+│  ├─ profile  GET batches/users/{id} · 500ms · required · passes on 404 · kept 30s
+│  └─ tags     GET batches/tags · when query.tags == \"yes\" · 2s · else null
+├─ then
+│  └─ files    GET batches/files/{item.$.id} · after profile · for each of profile.$.files, at most 20, the rest cut, \
+4 at a time · 2s each · 1 more on connect · else left out
+└─ worst case 5s, cut by the answer's timeout: profile 500ms → files 5 × 2s
+looked   overview: chosen
+";
+    assert!(text.contains(drawn), "{text}");
+    let said = json_of(0, &arguments);
+    assert_eq!((&said["route"], &said["action"]), (&json!("overview"), &json!("aggregate")));
+    let composed = &said["composed"];
+    assert_eq!((&composed["timeout_ms"], &composed["authenticated"]), (&json!(5000), &json!(false)));
+    let files = &composed["branches"][1];
+    assert_eq!(
+        (&files["name"], &files["level"], &files["after"]),
+        (&json!("files"), &json!(2), &json!(["profile"]))
+    );
+    assert_eq!(
+        files["each"],
+        json!({ "in": "profile.$.files", "max": 20, "concurrency": 4, "beyond": "cut" })
+    );
+    assert_eq!(
+        (&composed["worst"]["ms"], &composed["worst"]["cut_by_timeout"]),
+        (&json!(5000), &json!(true))
+    );
+    // Other routes have nothing of the kind.
+    assert_eq!(json_of(0, &["GET", "https://api.example.com/v1/batches/newest"]).get("composed"), None);
 }
