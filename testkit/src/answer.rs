@@ -95,7 +95,8 @@ impl Answer {
         self
     }
 
-    /// Answers only after `signal` was given; the request has been read by then.
+    /// Answers only after `signal` was given; the request has been read by then. If the other side closes the connection
+    /// before, the origin lets go of it, and [`Origin::wait_until_idle`](crate::Origin::wait_until_idle) sees that.
     pub fn held(mut self, signal: &Signal) -> Self {
         self.held = Some(signal.clone());
         self

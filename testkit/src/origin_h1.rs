@@ -62,13 +62,23 @@ async fn exchange(wire: &mut Wire, connection: usize, shared: &Shared) -> Result
         read_body(wire, framing, index, shared).await?;
     }
     if let Some(signal) = &answer.held {
-        signal.given().await;
+        // Who leaves meanwhile is let go, so that a story can wait for that.
+        tokio::select! {
+            () = signal.given() => {}
+            gone = end(wire) => return gone.map(|()| false),
+        }
     }
     let stays = write_answer(wire, &answer, &method, index, shared).await?;
     if answer.early {
         read_body(wire, framing, index, shared).await?;
     }
     Ok(stays && !last)
+}
+
+/// Waits for the end of what the other side sends.
+async fn end(wire: &mut Wire) -> Result<(), WireError> {
+    while wire.fill().await? {}
+    Ok(())
 }
 
 async fn read_body(
