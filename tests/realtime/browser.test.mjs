@@ -1,12 +1,14 @@
-// Chromium: the SDK's browser bundle, and the demo's page. Screenshots go to target/realtime.
+// Chromium: the SDK's browser bundle, the demo's page, and that page in the whole demo. Screenshots go to target/realtime.
 //
 // A server of the story hands out the pages and passes WebSockets on to the edge, so that both have one origin, as in
 // production. Between the two is a cable that can be cut.
 
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import http from 'node:http';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -14,7 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
 
 import { Cable } from './cable.mjs';
-import { fresh, PATIENCE_MS, produce, Producer, token, url } from './platform.mjs';
+import { eventually, fresh, PATIENCE_MS, produce, Producer, token, url } from './platform.mjs';
 import { passUpgrades } from './upgrades.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -185,6 +187,8 @@ test("the demo's page: registers, shows, cuts, recovers, and shows each user the
     '/live',
   );
   const text = (id) => page.locator(`#${id}`);
+  // The server of this story has neither a view nor an overview; the page goes on without.
+  await page.waitForFunction(() => document.getElementById('rows-hint').textContent === 'The edge answered 404.');
   const shows = (id, wanted) => page.waitForFunction(([id, wanted]) => document.getElementById(id).textContent === wanted, [id, wanted]);
   const titles = async () => (await page.locator('#list li b').allTextContents()).map((title) => title.split(' · ')[0]);
 
@@ -219,4 +223,78 @@ test("the demo's page: registers, shows, cuts, recovers, and shows each user the
   await register('bob', 'his', 2);
   await shows('received', '1');
   assert.deepEqual(await titles(), ['his']);
+});
+
+/** The demo, with ports of its own. Gives the URL of its edge. */
+async function startDemo(story) {
+  const folder = mkdtempSync(path.join(tmpdir(), 'sallyport-demo-story-'));
+  const ready = path.join(folder, 'ready.json');
+  const given = ['demo', '--free-ports', '--folder', path.join(folder, 'demo'), '--ready-file', ready];
+  const program = spawn(process.env.SALLYPORT, given, { stdio: 'ignore' });
+  const ended = once(program, 'exit');
+  story.after(async () => {
+    program.kill('SIGTERM');
+    const [code] = await ended;
+    rmSync(folder, { recursive: true });
+    assert.equal(code, 0);
+  });
+  const { listeners } = await eventually(async () => JSON.parse(readFileSync(ready, 'utf8')));
+  return `https://localhost:${listeners.public.split(':').at(-1)}`;
+}
+
+test("the whole demo: rows follow the events, and the overview is composed, each user's own", async (story) => {
+  const edge = await startDemo(story);
+  // Chromium does not know who signed the demo's certificate.
+  const context = await browser.newContext({ ignoreHTTPSErrors: true });
+  story.after(() => context.close());
+  const page = await context.newPage();
+  page.setDefaultTimeout(PATIENCE_MS);
+  const statuses = [];
+  page.on('response', (response) => {
+    if (new URL(response.url()).pathname === '/v1/dashboard/batches') statuses.push(response.status());
+  });
+  const errors = [];
+  page.on('pageerror', (error) => errors.push(error));
+  await page.goto(`${edge}/live?user=alice`);
+  const cells = (at) => page.locator(`#rows tr td:nth-child(${at})`).allTextContents();
+  const shows = (id, wanted) =>
+    page.waitForFunction(([id, wanted]) => document.getElementById(id).textContent.includes(wanted), [id, wanted]);
+  await shows('state', 'connected');
+  await shows('counts', 'all: 0');
+
+  await page.fill('#title', 'Essays on rivers');
+  await page.click('#form button');
+  // Spell checking takes some seconds: the row is seen on its way.
+  await shows('counts', 'registered: 1');
+  await shows('counts', 'checking: 1');
+  await shows('counts', 'checked: 1');
+  assert.deepEqual([await cells(1), await cells(2), await cells(3), await cells(4)], [['1'], ['Essays on rivers'], ['checked'], ['5 of 5']]);
+  await page.waitForFunction(() => /^progress: .*"checked"/m.test(document.getElementById('composed').textContent));
+  const composed = await page.locator('#composed').textContent();
+  const lines = Object.fromEntries(composed.split('\n').map((line) => [line.split(': ')[0], JSON.parse(line.slice(line.indexOf(': ') + 2))]));
+  assert.deepEqual(lines.profile, { id: 'alice', name: 'Alice' });
+  assert.deepEqual(lines.batches, [{ id: 1, owner: 'alice', title: 'Essays on rivers' }]);
+  assert.deepEqual(lines.progress, [{ value: 'checked', n: 1 }]);
+  assert.equal(lines.results[0].batch, '1');
+  await shows('composed-hint', 'complete. profile;dur=');
+  for (const width of [400, 1400]) {
+    await page.setViewportSize({ width, height: 900 });
+    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    assert.ok(overflow <= 0, `at ${width} px the page is ${overflow} px too wide`);
+    await page.screenshot({ path: path.join(screenshots, `dashboard-${width}.png`), fullPage: true });
+  }
+
+  // Somebody else has other rows; who comes back, and finds nothing new, gets 304.
+  await page.locator('#users button', { hasText: 'bob' }).click();
+  await shows('counts', 'all: 0');
+  assert.deepEqual(await cells(2), []);
+  const again = await page.evaluate(async () => {
+    const { token } = await (await fetch('/live/session?user=alice')).json();
+    const ask = (more) => fetch('/v1/dashboard/batches', { headers: { authorization: `Bearer ${token}`, ...more }, cache: 'no-store' });
+    const first = await ask({});
+    return [first.status, (await ask({ 'if-none-match': first.headers.get('etag') })).status];
+  });
+  assert.deepEqual(again, [200, 304]);
+  assert.ok(statuses.every((status) => status === 200 || status === 304), statuses.join());
+  assert.deepEqual(errors, []);
 });

@@ -28,6 +28,7 @@ if [ -z "${SALLYPORT:-}" ]; then
     cargo build --quiet --locked -p sallyport -p sallyport-ws-bridge --bins
     SALLYPORT=$target/debug/sallyport
 fi
+export SALLYPORT
 BRIDGE_PROGRAM=${BRIDGE_PROGRAM:-$(dirname "$SALLYPORT")/sallyport-ws-bridge}
 
 folder=$(mktemp -d -t sallyport-realtime-XXXXXX)

@@ -1,6 +1,7 @@
 //! The demo's folder: its configuration, a certificate and keys made on the spot.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,9 @@ use super::signer::Signer;
 const ROUTES: &str = include_str!("../../../routes.yaml");
 /// The addresses in it that belong to the edge.
 pub(super) const LISTENERS: [&str; 3] = ["127.0.0.1:8443", "127.0.0.1:8080", "127.0.0.1:9901"];
+
+/// The store of the view in it, and what SQLite keeps beside it.
+const STORE: [&str; 3] = ["state/batches.sqlite-shm", "state/batches.sqlite-wal", "state/batches.sqlite"];
 
 /// The address in it of the Kafka broker.
 pub(super) const BROKER: &str = "127.0.0.1:9092";
@@ -63,6 +67,7 @@ impl Folder {
     pub(super) fn write(&self, moved: &[(&str, SocketAddr)]) -> Result<(), String> {
         let routes =
             moved.iter().fold(ROUTES.to_owned(), |text, (from, to)| text.replace(from, &to.to_string()));
+        self.forget_rows()?;
         self.put("routes.yaml", &routes)?;
         self.put("keys/jwks.json", &self.signer.jwks()?)?;
         self.put("keys/revoked.json", "{\"jti\": [], \"sub\": {}}\n")?;
@@ -70,6 +75,16 @@ impl Folder {
             .map_err(|error| format!("cannot make a certificate: {error}"))?
             .iter()
             .try_for_each(|(name, content)| self.put(name, content))
+    }
+
+    /// Removes what a demo before this one has left of its view: its Kafka has forgotten the events.
+    fn forget_rows(&self) -> Result<(), String> {
+        STORE.iter().map(|name| self.path.join(name)).try_for_each(|path| match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                Err(format!("cannot remove `{}`: {error}", path.display()))
+            }
+            _ => Ok(()),
+        })
     }
 
     fn certificate(&self) -> Result<[(&'static str, String); 3], rcgen::Error> {

@@ -58,6 +58,16 @@ Then try:
   c {edge}/v1/files/essays.zip -H "Authorization: Bearer $TEACHER" -o /dev/null -w '%{{size_download}} bytes\n'
   head -c 300000000 /dev/zero | c -i {edge}/v1/files/large.zip -H "Authorization: Bearer $TEACHER" -T -
 
+  # one answer of four services and a view; with the other token the branch `results` runs, too. Server-Timing has each branch
+  c {edge}/v1/batches -H "Authorization: Bearer $MARKER" --json '{{"title":"Essays on hills"}}'
+  c -i {edge}/v1/overview -H "Authorization: Bearer $TEACHER"
+  c -i {edge}/v1/overview -H "Authorization: Bearer $MARKER"
+
+  # the view of the events: one's own rows by status, newest first; a single row; a count of each status
+  c -i '{edge}/v1/dashboard/batches?order=-updated_at&limit=5' -H "Authorization: Bearer $TEACHER"
+  c {edge}/v1/dashboard/batches/1 -H "Authorization: Bearer $TEACHER"
+  c '{edge}/v1/dashboard/batches?group=status&count=true&limit=0' -H "Authorization: Bearer $TEACHER"
+
   # live events: the page, as two users at once (the browser does not know the certificate's authority)
   {edge}/live
   # the same by server-sent events: register a batch in another terminal, and within seconds it is checked

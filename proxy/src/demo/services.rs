@@ -1,4 +1,4 @@
-//! The services behind the demo's edge: batches, files, results, the live page. Small, but they do what they say.
+//! The services behind the demo's edge: batches, files, results, users, the live page. Small, but they do what they say.
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -27,15 +27,17 @@ pub(super) enum Service {
     Files,
     Results,
     Live,
+    Users,
 }
 
 /// The addresses in routes.yaml and who answers there.
-pub(super) const ADDRESSES: [(&str, Service); 5] = [
+pub(super) const ADDRESSES: [(&str, Service); 6] = [
     ("127.0.0.1:9101", Service::Batches),
     ("127.0.0.1:9102", Service::Batches),
     ("127.0.0.1:9201", Service::Files),
     ("127.0.0.1:9301", Service::Results),
     ("127.0.0.1:9401", Service::Live),
+    ("127.0.0.1:9501", Service::Users),
 ];
 
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -95,6 +97,7 @@ async fn connection(stream: Stream, platform: &Platform, service: Service) -> Re
                 Service::Batches => batches(&mut session, platform).await?,
                 Service::Files => files(&mut session, platform).await?,
                 Service::Results => results(&mut session).await?,
+                Service::Users => users(&mut session).await?,
                 Service::Live => live::answer(&mut session, &platform.signer).await?,
             }
         }
@@ -198,6 +201,18 @@ async fn results(session: &mut ServerSession) -> Result<()> {
     let results =
         json!({ "batch": batch, "essays": sum % 40 + 1, "mean_mark": f64::from(sum % 50) / 10.0 + 5.0 });
     answer(session, StatusCode::OK, &results).await
+}
+
+/// The profile of a user: made up from the name, and nobody gets another's.
+async fn users(session: &mut ServerSession) -> Result<()> {
+    let id = session.req_header().uri.path().rsplit('/').next().unwrap_or_default().to_owned();
+    if id != user(session) {
+        return answer(session, StatusCode::NOT_FOUND, &json!({ "error": "no such user" })).await;
+    }
+    let mut letters = id.chars();
+    let name: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    let profile = json!({ "id": id, "name": name, "mail": format!("{id}@example.com"), "language": "en" });
+    answer(session, StatusCode::OK, &profile).await
 }
 
 /// Where a user's file is. The edge has made the path canonical; a service looks all the same.

@@ -31,9 +31,9 @@ impl Signer {
         self.sign(subject, scope, VALID_SECONDS)
     }
 
-    /// A token for one session of the page.
+    /// A token for one session of the page, of a teacher who may also see results.
     pub(super) fn session(&self, subject: &str) -> Result<String, String> {
-        self.sign(subject, "", SESSION_SECONDS)
+        self.sign(subject, "results.read", SESSION_SECONDS)
     }
 
     fn sign(&self, subject: &str, scope: &str, valid_seconds: u64) -> Result<String, String> {

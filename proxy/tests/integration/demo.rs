@@ -35,6 +35,8 @@ async fn everything_that_the_guide_promises() {
     let list = client.get("/v1/batches").bearer(&teacher).send().await.expect(200).json();
     assert_eq!(list["batches"], json!([created]));
 
+    overview_and_rows(&mut client, &teacher, &marker).await;
+
     let nobody = client.get("/v1/batches").send().await;
     assert!(nobody.header("www-authenticate").is_some_and(|challenge| challenge.starts_with("Bearer")));
     nobody.problem(401, "unauthorized");
@@ -90,6 +92,46 @@ async fn everything_that_the_guide_promises() {
     demo.signal("TERM");
     assert_eq!(demo.end().await, Some(0));
     assert!(!Path::new(&home).exists(), "the demo leaves {home} behind");
+}
+
+/// The composed overview and the view's rows. One batch of the teacher's is there; another one, of the marker's, comes.
+async fn overview_and_rows(client: &mut Client, teacher: &str, marker: &str) {
+    register(client, marker, "Essays on hills").await;
+    let overview = client.get("/v1/overview").bearer(teacher).send().await.expect(200);
+    assert_eq!(overview.header("x-aggregate-complete"), Some("true"), "{overview:?}");
+    let overview = overview.json();
+    assert_eq!(overview["profile"], json!({ "id": "teacher-7", "name": "Teacher-7" }));
+    assert_eq!(overview["batches"][0]["title"], "Essays on rivers");
+    assert!(overview.get("results").is_none(), "a teacher does not see results: {overview}");
+    let overview = client.get("/v1/overview").bearer(marker).send().await.expect(200).json();
+    assert_eq!(overview["results"][0]["batch"], "2", "{overview}");
+
+    // The spell checker takes its time. Who asks too often is told so, and asks again.
+    let client = tokio::sync::Mutex::new(client);
+    let ask = async |path: &str, tag: &str| {
+        let mut client = client.lock().await;
+        client.get(path).bearer(teacher).header("If-None-Match", tag).send().await
+    };
+    let rows = "/v1/dashboard/batches?order=-updated_at&limit=5&group=status";
+    let page = until("a row that is checked", || async {
+        let page = ask(rows, "\"none\"").await;
+        (page.status == 200 && page.json()["items"][0]["status"] == "checked").then_some(page)
+    })
+    .await;
+    let body = page.json();
+    assert_eq!(body["items"].as_array().map(Vec::len), Some(1), "the marker's is not hers: {body}");
+    assert_eq!((&body["items"][0]["checked"], &body["items"][0]["checks"]), (&json!(5), &json!(1)), "{body}");
+    assert_eq!(body["groups"], json!([{ "value": "checked", "n": 1 }]));
+    assert!(page.header("view-offsets").is_some_and(|offsets| offsets.contains("essay.batch.events/")));
+    until("304, for nothing is new", || async {
+        let tag = page.header("etag").unwrap_or_default();
+        (ask(rows, tag).await.status == 304).then_some(())
+    })
+    .await;
+    until("the marker's row, which is not there for a teacher", || async {
+        (ask("/v1/dashboard/batches/2", "\"none\"").await.status == 404).then_some(())
+    })
+    .await;
 }
 
 /// A client of the live page's protocol: one JSON object a line.
