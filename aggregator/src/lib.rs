@@ -15,5 +15,5 @@ pub mod server;
 mod serve;
 
 pub use host::{Host, StartError};
-pub use plan::Plan;
+pub use plan::{Plan, state_folder};
 pub use serve::{ServeError, Serving, serve};

@@ -74,7 +74,7 @@ impl Plan {
             view_fingerprints: view_fingerprints(config),
             fingerprint: fingerprint(loaded, upstreams, &settings),
             limits: settings.limits,
-            state: loaded.base.join(settings.state.as_ref().map_or(STATE, |state| state.as_str())),
+            state: state_folder(loaded),
         })
     }
 
@@ -82,6 +82,12 @@ impl Plan {
     pub fn explain(&self, route: &str) -> Option<Explained> {
         self.compositions.find(route).map(|composition| composition.explain())
     }
+}
+
+/// The folder of the views' stores.
+pub fn state_folder(loaded: &Loaded) -> PathBuf {
+    let named = loaded.config.aggregator.as_ref().and_then(|settings| settings.state.as_ref());
+    loaded.base.join(named.map_or(STATE, |state| state.as_str()))
 }
 
 /// The same for all plans of a process.

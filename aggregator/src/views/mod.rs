@@ -33,6 +33,7 @@ pub mod query;
 mod figures;
 pub mod keeping;
 
+pub use files::Files;
 pub use folder::{Folder, ViewError, ViewParts};
 pub use keeping::{Fingerprint, Keeping, KeepingError, ToKeep};
 pub use offline::Offline;

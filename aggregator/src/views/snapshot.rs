@@ -79,7 +79,8 @@ pub fn export(files: &Files, target: &Path) -> Result<(), SnapshotError> {
         let why = "the path is not UTF-8".to_owned();
         return Err(SnapshotError::Store { path: target.to_owned(), why });
     };
-    db.execute("VACUUM INTO ?", [name]).map_err(|error| failed(error.into()))?;
+    db.execute("VACUUM INTO ?", [name])
+        .map_err(|error| SnapshotError::Store { path: target.to_owned(), why: error.to_string() })?;
     rename(&unfinished, target).map_err(io)
 }
 

@@ -8,6 +8,7 @@ mod logger;
 mod run;
 mod schema;
 mod token;
+mod view;
 
 pub(crate) use run::{until_stopped, write_whole};
 
@@ -46,6 +47,8 @@ enum Command {
     Schema(schema::Schema),
     /// Make a signed token for trying things out.
     Token(token::Token),
+    /// Copy the store of a view, or bring in a copy where there is none: a new node then reads only what has come since.
+    View(view::View),
 }
 
 /// How results are printed.
@@ -83,6 +86,7 @@ pub fn command_line(registry: Registry) -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Schema(command) => command.run(&registry),
         Command::Token(command) => command.run(),
+        Command::View(command) => command.run(),
     };
     done.unwrap_or_else(|message| {
         eprintln!("sallyport: {message}");

@@ -10,6 +10,7 @@ mod explain_event;
 mod diff;
 mod schema;
 mod token;
+mod view;
 mod run;
 mod demo;
 
