@@ -38,7 +38,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let view = Queryable::new(shape, versions);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let owners = (count / OWNED).max(1);
-    let client = |number: usize| Arc::new(json!({"sub": format!("user-{}", number * 7919 % owners), "roles": []}));
+    let client =
+        |number: usize| Arc::new(json!({"sub": format!("user-{}", number * 7919 % owners), "roles": []}));
     let admin = |_| Arc::new(json!({"sub": "a", "roles": ["admin"]}));
     for (name, hot_bytes, rounds, query, who) in [
         ("own rows by key", 0, 10_000, "", &client as &dyn Fn(usize) -> Arc<Value>),
@@ -46,7 +47,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("own open rows", 0, 10_000, "status=open", &client),
         ("all rows, newest first", 0, 10_000, "order=-created_at", &admin),
         ("all open rows, newest first", 0, 10_000, "status=open&order=-created_at", &admin),
-        ("all open or held rows, newest first", 0, 10_000, "status=open&status=held&order=-created_at", &admin),
+        (
+            "all open or held rows, newest first",
+            0,
+            10_000,
+            "status=open&status=held&order=-created_at",
+            &admin,
+        ),
         ("own rows, count and groups", 0, 10_000, "count=true&group=status", &client),
         ("own rows, three fields", 0, 10_000, "fields=key,title,status", &client),
         ("from memory, newest first", 64 << 20, 100_000, "order=-created_at", &admin),
@@ -78,7 +85,14 @@ fn shape() -> Option<Shape> {
     let columns: Vec<usize> = fields.iter().take(3).map(|field| table.add(field)).collect();
     let [owner, status, created] = columns[..] else { return None };
     table.indexes = vec![vec![owner], vec![created], vec![owner, created], vec![status, created]];
-    Some(Shape { name: "v".into(), topics: vec!["t".into()], fields, table, visible_to, query: ViewQuery::default() })
+    Some(Shape {
+        name: "v".into(),
+        topics: vec!["t".into()],
+        fields,
+        table,
+        visible_to,
+        query: ViewQuery::default(),
+    })
 }
 
 fn write(path: &std::path::Path, shape: &Shape, count: usize) -> Result<(), Box<dyn Error>> {
@@ -96,11 +110,25 @@ fn write(path: &std::path::Path, shape: &Shape, count: usize) -> Result<(), Box<
         // Owners' rows lie far apart, as they come.
         let owner = format!("user-{}", number % owners);
         let status = ["open", "held", "done", "done", "done"][number / owners % 5];
-        let created = format!("2026-{:02}-{:02}T{:02}:{:02}:{:02}Z", number % 12 + 1, number % 28 + 1, number % 24, number / 7 % 60, number % 59);
-        let title = "An essay that somebody has handed in, and that somebody else is to read before it is told ";
+        let created = format!(
+            "2026-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+            number % 12 + 1,
+            number % 28 + 1,
+            number % 24,
+            number / 7 % 60,
+            number % 59
+        );
+        let title =
+            "An essay that somebody has handed in, and that somebody else is to read before it is told ";
         let doc = json!({"owner": owner, "status": status, "created_at": created, "title": format!("{title}{number}"), "pages": number % 17});
         let text = |text: &str| ColumnValue::Text(text.into());
-        insert.execute((format!("batch-{number:08}"), doc.to_string().into_bytes(), text(&owner), text(status), text(&created)))?;
+        insert.execute((
+            format!("batch-{number:08}"),
+            doc.to_string().into_bytes(),
+            text(&owner),
+            text(status),
+            text(&created),
+        ))?;
     }
     drop(insert);
     transaction.commit()?;

@@ -62,11 +62,7 @@ pub enum Reads {
 
 impl Condition {
     /// Compiles a condition that may use these variables. Faults are told at their place in the file.
-    pub fn compile(
-        source: &Located<String>,
-        variables: &[&str],
-        report: &mut Report,
-    ) -> Option<Condition> {
+    pub fn compile(source: &Located<String>, variables: &[&str], report: &mut Report) -> Option<Condition> {
         let mut refusals = Refusals { source, report };
         if source.value.len() > SOURCE_BYTES_MAX {
             refusals.whole(format!(

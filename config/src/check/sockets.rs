@@ -9,7 +9,8 @@ const SOCKET_BYTES_MAX: usize = 100;
 /// Checks a path; `example` is one that can be.
 pub(super) fn check(socket: &Located<String>, example: &str, report: &mut Report) {
     if socket.is_empty() || socket.ends_with('/') || socket.contains('\0') {
-        let hint = format!("such as `{example}`, relative to this file, or `/run/sallyport/{}`", name(example));
+        let hint =
+            format!("such as `{example}`, relative to this file, or `/run/sallyport/{}`", name(example));
         report.error(socket.at, format!("`{}` is not the path of a socket", socket.value)).hint(hint);
     } else if socket.len() > SOCKET_BYTES_MAX {
         report

@@ -34,9 +34,9 @@ fn check_aggregator(aggregator: &Located<Aggregator>, report: &mut Report) {
         sockets::check(socket, "run/aggregator.sock", report);
     }
     if let Some(state) = aggregator.state.as_ref().filter(|state| state.is_empty() || state.contains('\0')) {
-        report
-            .error(state.at, format!("`{}` is not the path of a folder", state.value))
-            .hint("such as `state`, relative to this file, or `/var/lib/sallyport`; leave it out for `state`");
+        report.error(state.at, format!("`{}` is not the path of a folder", state.value)).hint(
+            "such as `state`, relative to this file, or `/var/lib/sallyport`; leave it out for `state`",
+        );
     }
     let limits = &aggregator.limits;
     for (name, zero) in [("in_flight", limits.in_flight == 0), ("memory", limits.memory.0 == 0)] {

@@ -432,7 +432,9 @@ async fn rows_of_several_owners_come_in_the_order_of_an_index() {
     assert_eq!(desk.keys("owner=u2", &who).await, "k3");
     assert_eq!(desk.page("limit=0&count=true&owner=u1&owner=u3", &who).await["count"], 7);
     assert!(desk.queries.find(&desk.view, "", Some(&who), Some("k3")).await.unwrap().body().is_some());
-    assert!(desk.queries.find(&desk.view, "", Some(&claims("u2")), Some("k3")).await.unwrap().body().is_none());
+    assert!(
+        desk.queries.find(&desk.view, "", Some(&claims("u2")), Some("k3")).await.unwrap().body().is_none()
+    );
     let plan = plans(&desk.rows, "order=-created_at", &who).remove(0);
     assert_eq!(plan.matches("index_3 (f_owner=?)").count(), 2, "{plan}");
 }
