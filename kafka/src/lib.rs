@@ -36,7 +36,7 @@ pub use metrics::Metrics;
 pub use pattern::TopicPattern;
 pub use producer::Producer;
 pub use ranges::{Range, read_ranges};
-pub use reader::{Begin, Reader, Timing};
+pub use reader::{Begin, Offsets, Reader, Timing};
 pub use record::Record;
 pub use settings::ClusterSettings;
 pub use sink::{PartitionStatus, Sink};

@@ -41,6 +41,9 @@ pub struct Timing {
     pub timeout: Duration,
 }
 
+/// Gives the offset where reading a topic's partition begins, if it is known.
+pub type Offsets = Arc<dyn Fn(&str, i32) -> Option<i64> + Send + Sync>;
+
 /// Where reading begins.
 #[derive(Clone)]
 pub enum Begin {
@@ -49,7 +52,7 @@ pub enum Begin {
     Window(Duration),
     /// At the offset that is given for a topic's partition. Where none is given, and where the partition does not have
     /// it, because it begins later or ends before: with the first record that there is. Called on a thread of the reader.
-    At(Arc<dyn Fn(&str, i32) -> Option<i64> + Send + Sync>),
+    At(Offsets),
 }
 
 impl From<Duration> for Begin {

@@ -23,7 +23,7 @@ use super::plan::ViewPlan;
 use super::queue::Queue;
 use super::snapshot::{self, SnapshotError};
 use super::status::{Building, ViewStatus};
-use super::store::{self, StoreError, find};
+use super::store::{self, Lettered, StoreError, find};
 use super::table;
 use super::versions::{Offsets, State, Store as Served, Touched, Versions};
 
@@ -193,7 +193,7 @@ struct Lives {
     /// Why there is no built store, if there is none.
     reason: &'static str,
     /// Up to where poison records were told, for the store to be made.
-    lettered: Vec<(String, i32, i64)>,
+    lettered: Lettered,
     /// Counts the stores that were served.
     stores: u64,
 }
@@ -300,7 +300,7 @@ impl Lives {
 }
 
 /// Up to where a store, and those before it, have told of poison records; and whether it was whole.
-fn legacy_of(path: &Path) -> Result<(Vec<(String, i32, i64)>, bool), StoreError> {
+fn legacy_of(path: &Path) -> Result<(Lettered, bool), StoreError> {
     let db = table::open_for_queries(path)?;
     // A store of another format may keep its offsets elsewhere.
     let offsets = table::read_offsets(&db).unwrap_or_default();

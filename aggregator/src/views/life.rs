@@ -13,7 +13,7 @@ use super::files::{Fate, remove};
 use super::folder::{Shared, ViewParts};
 use super::queue::{Queue, Told};
 use super::status::{Building, Tally};
-use super::store::{Store, StoreError};
+use super::store::{Lettered, Store, StoreError};
 use super::versions::{Offsets, State, Store as Served, Touched};
 
 /// The least time from one commit to the next. An event that comes after a pause is committed at once.
@@ -36,7 +36,7 @@ pub(super) enum End {
         /// Why, for the log.
         why: String,
         /// Up to where poison records were told.
-        lettered: Vec<(String, i32, i64)>,
+        lettered: Lettered,
         /// What becomes of this one.
         fate: Fate,
     },

@@ -161,16 +161,16 @@ mod tests {
 
     #[test]
     fn a_full_queue_makes_the_reader_wait_until_it_is_taken_or_closed() {
-        for bytes in [1, BYTES_MAX / 2] {
+        for (bytes, count) in [(1, RECORDS_MAX as i64 + 5), (128 * 1024, 300)] {
             let queue = Arc::new(Queue::default());
-            let (reader, count) = (queue.clone(), RECORDS_MAX as i64 + 5);
+            let reader = queue.clone();
             let reading = std::thread::spawn(move || {
-                (0..count).for_each(|offset| reader.record(record(offset, bytes.min(64) + bytes / 64)))
+                (0..count).for_each(|offset| reader.record(record(offset, bytes)));
             });
             let (mut taken, mut batch) = (0, VecDeque::new());
             while taken < count {
                 queue.take(&mut batch, None);
-                assert!(batch.len() <= RECORDS_MAX);
+                assert!(batch.len() <= RECORDS_MAX && (batch.len() - 1) * bytes < BYTES_MAX);
                 for told in batch.drain(..) {
                     let Told::Record(record) = told else { panic!("{told:?}") };
                     assert_eq!(record.offset, taken);
@@ -182,7 +182,7 @@ mod tests {
         let queue = Arc::new(Queue::default());
         let reader = queue.clone();
         let reading = std::thread::spawn(move || {
-            (0..).take(RECORDS_MAX * 2).for_each(|offset| reader.record(record(offset, 1)))
+            (0..).take(RECORDS_MAX * 2).for_each(|offset| reader.record(record(offset, 1)));
         });
         queue.close();
         reading.join().unwrap();

@@ -13,15 +13,25 @@ use super::rule::Fields;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Row {
     doc: String,
-    spans: SmallVec<[Span; 12]>,
+    spans: SmallVec<[Span; 8]>,
 }
 
 /// Where a field's value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Span {
-    field: usize,
-    start: usize,
-    end: usize,
+    field: u8,
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    fn is(&self, field: usize) -> bool {
+        usize::from(self.field) == field
+    }
+
+    fn of<'a>(&self, doc: &'a str) -> &'a str {
+        &doc[self.start as usize..self.end as usize]
+    }
 }
 
 /// Values of a row that change: fields with what they become, or `None` where they go. A field comes once at most.
@@ -75,9 +85,9 @@ impl Row {
             edits.0.iter().map(|(_, value)| value.as_ref().map_or(0, |value| value.len() + 24)).sum();
         let mut row = Row::begin(before.map_or(2, |row| row.doc.len()) + added);
         for span in before.iter().flat_map(|row| &row.spans) {
-            let kept = before.map_or("", |row| &row.doc[span.start..span.end]);
-            if let Some(value) = edits.find(span.field).unwrap_or(Some(kept)) {
-                row.push(span.field, fields, value);
+            let kept = before.map_or("", |row| span.of(&row.doc));
+            if let Some(value) = edits.find(span.field.into()).unwrap_or(Some(kept)) {
+                row.push(span.field.into(), fields, value);
             }
         }
         for (field, value) in &edits.0 {
@@ -97,8 +107,8 @@ impl Row {
 
     /// The value of a field, as JSON.
     pub(super) fn find(&self, field: usize) -> Option<&str> {
-        let span = self.spans.iter().find(|span| span.field == field)?;
-        Some(&self.doc[span.start..span.end])
+        let span = self.spans.iter().find(|span| span.is(field))?;
+        Some(span.of(&self.doc))
     }
 
     /// The column of a field.
@@ -116,9 +126,11 @@ impl Row {
         let comma = if self.spans.is_empty() { "" } else { "," };
         // Names have letters that need no escapes. Writing to a string cannot fail.
         let _ = write!(self.doc, "{comma}\"{}\":", fields.names()[field]);
-        let start = self.doc.len();
+        // There are at most 64 fields, and a row has at most 16 MiB: an edited one that is larger is refused at once.
+        let at = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        let start = at(self.doc.len());
         self.doc.push_str(value);
-        self.spans.push(Span { field, start, end: self.doc.len() });
+        self.spans.push(Span { field: field as u8, start, end: at(self.doc.len()) });
     }
 
     fn finish(mut self) -> Row {

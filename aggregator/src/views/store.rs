@@ -51,6 +51,9 @@ pub(super) struct Store {
     pub(super) lettered: BTreeMap<(Arc<str>, i32), i64>,
 }
 
+/// Topics, partitions, and the offsets up to which poison records of them were told.
+pub(super) type Lettered = Vec<(String, i32, i64)>;
+
 /// What is noted in a store about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Facts {
@@ -300,7 +303,7 @@ pub(super) fn put(db: &Connection, name: &str, value: &dyn ToSql) -> Result<(), 
 }
 
 /// Up to where poison records were told before the store was made.
-pub(super) fn lettered(db: &Connection) -> Result<Vec<(String, i32, i64)>, StoreError> {
+pub(super) fn lettered(db: &Connection) -> Result<Lettered, StoreError> {
     let mut statement = db.prepare("SELECT name, value FROM meta WHERE name GLOB 'lettered/*'")?;
     let rows = statement.query_map((), |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?;
     let mut all = Vec::new();

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use sallyport_kafka::{DeadLetters, EmbeddedBroker, Metrics, Producer, Timing};
-use tokio::sync::broadcast::error::TryRecvError;
 
+use super::super::changes::News;
 use super::super::folder::{Folder, ViewParts};
 use super::super::metrics::ViewMetrics;
 use super::super::versions::{State, Versions};
@@ -126,10 +126,11 @@ async fn a_view_goes_on_where_it_stopped() {
     send(&broker, 0, "k0", r#"{"by": 1000}"#).await;
     let state = view.until_next(0, 51).await;
     assert!(state.complete);
-    let change = changes.recv().await.unwrap();
+    let News::Row(change) = changes.news.recv().await.unwrap() else { panic!("a commit of nothing") };
     assert_eq!((&*change.key, change.doc.as_deref()), ("k0", Some(r#"{"n":11,"sum":1450}"#)));
     assert_eq!((change.place.partition, change.place.offset), (0, 50));
-    assert_eq!(changes.try_recv().unwrap_err(), TryRecvError::Empty);
+    let News::Committed { state, whole } = changes.news.recv().await.unwrap() else { panic!("another row") };
+    assert!(whole && state.offsets.include("events", 0, 50));
     assert_eq!((view.folder.status().rows, view.folder.status().building), (10, None));
     view.folder.stop();
     assert_eq!(view.versions.state().store, None);
