@@ -95,6 +95,11 @@ impl Host {
         }
     }
 
+    /// Whether a call of this route carries the body of the client's request.
+    pub(crate) fn wants_body(&self, route: &str) -> bool {
+        self.now.load().composed.get(route).is_some_and(|prepared| prepared.plan().wants_body())
+    }
+
     /// The changes of a view from now on; none if there is no such view.
     pub(crate) fn changes(&self, view: &str) -> Option<Changes> {
         self.views.changes(view)

@@ -11,6 +11,7 @@ pub mod compose;
 pub mod views;
 mod plan;
 mod host;
+mod bodies;
 pub mod server;
 mod serve;
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Collected, Either, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Collected, Either, Full};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use percent_encoding::percent_decode_str;
 use sallyport_sidecar::{CLIENT, Introduction, Refusal, operational, problem};
@@ -18,26 +18,25 @@ use tokio::net::UnixListener;
 use tokio::sync::watch;
 
 use crate::asked::{Answer, Asked, IDENTITY, PARAMS, ROUTE};
+use crate::bodies::{Bodies, BodyError, Held};
 use crate::host::Host;
 use crate::views::changes::{Lines, asked_view};
 
-/// Bytes of a request's body that a composition may pass on. Beyond: 413.
-const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Serves `host` on `listener` until `stop` says true and the answers under way have been given.
 pub async fn serve(listener: UnixListener, host: Arc<Host>, stop: watch::Receiver<bool>) {
-    let stopped = stop.clone();
-    let answer = move |request| respond(host.clone(), request, stopped.clone());
+    let (stopped, bodies) = (stop.clone(), Bodies::new());
+    let answer = move |request| respond(host.clone(), bodies.clone(), request, stopped.clone());
     sallyport_sidecar::serve(listener, answer, stop).await;
 }
 
 async fn respond(
     host: Arc<Host>,
+    bodies: Bodies,
     request: Request<Incoming>,
     stop: watch::Receiver<bool>,
 ) -> Response<Either<Pieces, Lines>> {
     if request.headers().contains_key(CLIENT) {
-        return of_client(&host, request).await.map(Either::Left);
+        return of_client(&host, &bodies, request).await.map(Either::Left);
     }
     if let Some(view) = asked_view(request.uri().path()).filter(|_| request.method() == Method::GET) {
         return match host.changes(view) {
@@ -60,31 +59,38 @@ fn lines(lines: Lines) -> Response<Lines> {
     response
 }
 
-async fn of_client(host: &Host, request: Request<Incoming>) -> Response<Pieces> {
-    match read(request).await {
-        Ok(asked) => Pieces::response(host.answer(&asked).await),
+async fn of_client(host: &Host, bodies: &Bodies, request: Request<Incoming>) -> Response<Pieces> {
+    match read(host, bodies, request).await {
+        // The body's part of the pool is held until there is an answer.
+        Ok((asked, _held)) => Pieces::response(host.answer(&asked).await),
         Err((refusal, request_id)) => Pieces::response(Answer::refusal(&refusal, &request_id)),
     }
 }
 
 /// Reads what the edge says, to the end of the body.
-async fn read(request: Request<Incoming>) -> Result<Asked, (Refusal, String)> {
+async fn read(
+    host: &Host,
+    bodies: &Bodies,
+    request: Request<Incoming>,
+) -> Result<(Asked, Option<Held>), (Refusal, String)> {
     let (head, body) = request.into_parts();
     let request_id = sallyport_sidecar::request_id(&head.headers);
-    let refused = |refusal: Refusal| (refusal, request_id.clone());
-    let mut asked = of_head(head).map_err(refused)?;
-    if !body.is_end_stream() {
-        let whole = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| {
-            refused(if error.is::<LengthLimitError>() {
+    let mut asked = of_head(head).map_err(|refusal| (refusal, request_id.clone()))?;
+    if body.is_end_stream() {
+        return Ok((asked, None));
+    }
+    let held = bodies.read(body, host.wants_body(&asked.route)).await.map_err(|error| {
+        let refusal = match error {
+            BodyError::TooLarge => {
                 let detail = "the body is larger than a composed answer takes";
                 Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "content-too-large", detail)
-            } else {
-                Refusal::bad_request("the body broke off")
-            })
-        })?;
-        asked.body = whole.to_bytes();
-    }
-    Ok(asked)
+            }
+            BodyError::Broken => Refusal::bad_request("the body broke off"),
+        };
+        (refusal, request_id)
+    })?;
+    asked.body = held.bytes.clone();
+    Ok((asked, Some(held)))
 }
 
 fn of_head(head: http::request::Parts) -> Result<Asked, Refusal> {

@@ -5,7 +5,12 @@ use serde_json::json;
 
 use super::start;
 
-stories!(the_chain_adds_to_answers_and_to_errors, a_page_may_ask_before_it_asks, a_body_may_be_too_large);
+stories!(
+    the_chain_adds_to_answers_and_to_errors,
+    a_page_may_ask_before_it_asks,
+    a_body_may_be_too_large,
+    a_body_may_be_too_large_for_a_composition
+);
 
 const ROUTES: &str = r#"
   - name: page
@@ -73,4 +78,31 @@ async fn a_body_may_be_too_large(mode: Mode) {
         .await;
     client.response().await.problem(413, "content-too-large");
     assert!(origin.requests().is_empty());
+}
+
+const LARGE: &str = r#"
+  - match: POST /wanted
+    public: true
+    body_limit: 64MiB
+    aggregate:
+      a: { call: POST up/a, body: request }
+  - match: POST /unwanted
+    public: true
+    body_limit: 64MiB
+    aggregate:
+      a: { call: POST up/a }
+"#;
+
+async fn a_body_may_be_too_large_for_a_composition(mode: Mode) {
+    let origin = Origin::start().await;
+    let edge = start(mode, &origin, LARGE).await;
+    let large = vec![b'x'; 17 * 1024 * 1024];
+    let mut client = edge.edge.client().await;
+    client.request("POST", "/wanted").body(large.clone()).send().await.problem(413, "content-too-large");
+    assert!(origin.requests().is_empty());
+    let mut client = edge.edge.client().await;
+    client.request("POST", "/unwanted").body(large.clone()).send().await.expect(200);
+    assert_eq!(origin.last().body.bytes, 0);
+    client.request("POST", "/wanted").body(&large[..16 * 1024 * 1024]).send().await.expect(200);
+    assert_eq!(origin.last().body.bytes, 16 * 1024 * 1024);
 }
