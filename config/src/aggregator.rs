@@ -19,7 +19,7 @@ pub struct Aggregator {
     /// process uses it at a time. Default: state. Read at start only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Located<String>>,
-    /// What composed answers and queries may cost.
+    /// What composed answers and queries may cost. Read at start only.
     pub limits: AggregatorLimits,
 }
 

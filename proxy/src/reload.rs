@@ -134,11 +134,13 @@ fn heirs(running: &BTreeMap<String, Bound>, plan: &Plan) -> HashMap<String, Stri
 fn warn_of_restarts(before: &Config, after: &Config) {
     let (old, new) = (&before.process, &after.process);
     let admin = |config: &Config| config.admin.as_ref().map(|admin| admin.address.value);
+    let aggregator = |config: &Config| serde_json::to_string(&config.aggregator).unwrap_or_default();
     let needs_restart = [
         ("process.threads", old.threads != new.threads),
         ("process.watch", old.watch != new.watch),
         ("process.access_log (on or off)", (old.access_log == "off") != (new.access_log == "off")),
         ("admin", admin(before) != admin(after)),
+        ("aggregator", aggregator(before) != aggregator(after)),
     ];
     for (setting, _) in needs_restart.iter().filter(|(_, changed)| *changed) {
         log::warn!("`{setting}` has changed; that takes a restart");
