@@ -105,7 +105,11 @@ impl Folder {
         let thread =
             Lives { shared: shared.clone(), parts, lock, reason: "new", lettered: Vec::new(), stores: 0 };
         let name = format!("view-{}", shared.plan.name);
-        let thread = std::thread::Builder::new().name(name).spawn(move || thread.run())?;
+        let guard = Guard(shared.clone());
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let _guard = guard;
+            thread.run();
+        })?;
         Ok(Folder { shared, thread: Some(thread) })
     }
 
@@ -182,6 +186,19 @@ impl Shared {
 /// No panic can leave these half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells of a thread that ends by a panic: without it, a view that stands still would look like one without events.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            error!("view `{}`: its thread has failed; start again", self.0.plan.name);
+            self.0.status().failing = Some("its thread has failed; start again".to_owned());
+            self.0.versions.set_lag(None);
+        }
+    }
 }
 
 /// What the thread keeps from one life to the next.

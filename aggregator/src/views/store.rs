@@ -84,11 +84,13 @@ impl StoreError {
     /// Whether the file is no longer to be trusted. Else trying again may help: a full disk, a lack of rights.
     pub(super) fn is_damage(&self) -> bool {
         match self {
-            StoreError::Sqlite(error) => matches!(
-                error.sqlite_error_code(),
-                // A schema that does not go with the plan gives the last one.
-                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown)
-            ),
+            StoreError::Sqlite(error) => match error.sqlite_error_code() {
+                // The last is that of a schema that does not go with the plan.
+                Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::Unknown) => true,
+                Some(_) => false,
+                // Not SQLite complains, but who reads what it has: values of other types than the fold writes.
+                None => !matches!(error, rusqlite::Error::InvalidPath(_) | rusqlite::Error::NulError(_)),
+            },
             StoreError::Row | StoreError::Damaged(_) => true,
             StoreError::Kafka(_) => false,
         }
