@@ -82,6 +82,15 @@ impl Host {
         Ok(true)
     }
 
+    /// Does nothing any more, until a plan is put into force: no view is kept, no route is answered.
+    ///
+    /// # Errors
+    /// As [`Host::replace`].
+    pub async fn rest(&self) -> Result<bool, StartError> {
+        let plan = self.now.load().plan.emptied();
+        self.replace(Arc::new(plan)).await
+    }
+
     /// Answers a request. Dropped before, it leaves nothing running.
     pub async fn answer(&self, asked: &Asked) -> Answer {
         let now = self.now.load_full();

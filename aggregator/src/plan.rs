@@ -78,6 +78,21 @@ impl Plan {
         })
     }
 
+    /// The plan of a configuration that has nothing for an aggregator to do. What is read at start only stays.
+    pub(crate) fn emptied(&self) -> Plan {
+        Plan {
+            compositions: Compositions::default(),
+            views: Views::default(),
+            view_routes: HashMap::new(),
+            view_fingerprints: BTreeMap::new(),
+            clusters: BTreeMap::new(),
+            limits: self.limits.clone(),
+            state: self.state.clone(),
+            // No more likely that of another plan than any number is.
+            fingerprint: 0,
+        }
+    }
+
     /// What the route of this name composes.
     pub fn explain(&self, route: &str) -> Option<Explained> {
         self.compositions.find(route).map(|composition| composition.explain())

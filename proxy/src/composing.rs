@@ -54,11 +54,13 @@ impl Composing {
     ) -> Result<(), ComposingError> {
         let elsewhere =
             plan.loaded.config.aggregator.as_ref().is_some_and(|settings| settings.socket.is_some());
-        let Some(composed) = plan.composed.clone().filter(|_| !elsewhere) else { return Ok(()) };
-        if let Some(host) = self.host.get() {
-            host.replace(composed).await?;
-            return Ok(());
-        }
+        let composed = match (self.host.get(), plan.composed.clone().filter(|_| !elsewhere)) {
+            (None, Some(composed)) => composed,
+            (None, None) => return Ok(()),
+            (Some(host), Some(composed)) => return Ok(host.replace(composed).await.map(drop)?),
+            // It stays, with its socket, for the next plan that needs one.
+            (Some(host), None) => return Ok(host.rest().await.map(drop)?),
+        };
         let host = Host::start(composed, registry.clone(), kafka).await?;
         std::fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
         let listener = sallyport_sidecar::bind(&self.folder.join("aggregator")).await?;

@@ -102,8 +102,7 @@ impl Folder {
             queue: Mutex::new(None),
             rung: Condvar::new(),
         });
-        let thread =
-            Lives { shared: shared.clone(), parts, lock, reason: "new", lettered: Vec::new(), stores: 0 };
+        let thread = Lives { shared: shared.clone(), parts, lock, reason: "new", lettered: Vec::new() };
         let name = format!("view-{}", shared.plan.name);
         let guard = Guard(shared.clone());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
@@ -211,8 +210,6 @@ struct Lives {
     reason: &'static str,
     /// Up to where poison records were told, for the store to be made.
     lettered: Lettered,
-    /// Counts the stores that were served.
-    stores: u64,
 }
 
 impl Lives {
@@ -277,22 +274,20 @@ impl Lives {
         };
         self.lettered.clear();
         self.shared.status().failing = None;
-        self.stores += 1;
         if store.facts.built {
             self.shared.status().building = None;
         } else {
             self.shared.status().building = Some(Building { reason: self.reason, thousandths: 0 });
             info!("view `{}` is built from the records that Kafka has ({})", plan.name, self.reason);
-            let old = self.old(self.stores);
+            let old = self.old();
             self.shared.versions.committed(&all(), old.unwrap_or_default());
-            self.stores += 1;
         }
-        Life::begin(&self.shared, &self.parts, store, self.stores)?.run()
+        Life::begin(&self.shared, &self.parts, store)?.run()
     }
 
     /// The store that was set aside, if its answers are sound: it was whole, its columns are those that queries ask, and
     /// the same people may see the same rows.
-    fn old(&self, number: u64) -> Option<State> {
+    fn old(&self) -> Option<State> {
         let path = self.shared.files.old();
         let db = table::open_for_queries(&path).ok()?;
         let plan = &self.shared.plan;
@@ -303,7 +298,7 @@ impl Lives {
         let offsets = table::read_offsets(&db).ok().filter(|_| sound)?;
         let offsets = offsets.into_iter().map(|(topic, partition, next)| (topic.into(), partition, next));
         info!("view `{}`: answers come from the store before, meanwhile", plan.name);
-        let store = Some(Served { path: path.into(), number });
+        let store = Some(Served { path: path.into(), number: Served::next_number() });
         Some(State { store, offsets: Offsets(offsets.collect()), complete: false })
     }
 

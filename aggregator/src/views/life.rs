@@ -22,6 +22,9 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(5);
 /// How often the ends of the topics are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
+/// The least time from one check of a store to the next. All of it is read, and the fold waits.
+const CHECK_INTERVAL: Duration = Duration::from_secs(60);
+
 /// How often the progress of a store that is being built is logged.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -58,6 +61,8 @@ pub(super) struct Life<'a> {
     targets: BTreeMap<(Arc<str>, i32), (i64, i64)>,
     surveyed: Option<Instant>,
     told_progress: Instant,
+    /// When the store was checked because a query found it damaged.
+    checked: Option<Instant>,
     gauges: Gauges,
 }
 
@@ -69,12 +74,11 @@ struct Gauges {
 }
 
 impl<'a> Life<'a> {
-    /// Begins to read from where the store is. `number` is that of the store among those that are served.
+    /// Begins to read from where the store is.
     pub(super) fn begin(
         shared: &'a Shared,
         parts: &'a ViewParts,
         store: Store,
-        number: u64,
     ) -> Result<Life<'a>, StoreError> {
         let queue = Arc::new(Queue::default());
         let mut at: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
@@ -104,7 +108,7 @@ impl<'a> Life<'a> {
             shared,
             parts,
             store,
-            number,
+            number: Served::next_number(),
             queue,
             reader,
             tally: Tally::new(&shared.plan.name, &parts.metrics),
@@ -113,6 +117,7 @@ impl<'a> Life<'a> {
             targets: BTreeMap::new(),
             surveyed: None,
             told_progress: Instant::now(),
+            checked: None,
             gauges,
         })
     }
@@ -159,10 +164,23 @@ impl<'a> Life<'a> {
                 self.finish()?;
             }
             if looked.elapsed() >= LOOK_INTERVAL {
+                self.settle_doubt()?;
                 self.look();
                 looked = Instant::now();
             }
         }
+    }
+
+    /// Checks the store if a query has found it damaged: the fold itself may not come by there for long.
+    fn settle_doubt(&mut self) -> Result<(), StoreError> {
+        if self.checked.is_some_and(|at| at.elapsed() < CHECK_INTERVAL) || !self.shared.versions.take_doubt()
+        {
+            return Ok(());
+        }
+        warn!("view `{}`: a query cannot read the store; it is checked", self.shared.plan.name);
+        self.store.check_rows()?;
+        self.checked = Some(Instant::now());
+        Ok(())
     }
 
     /// What the reader told.

@@ -207,12 +207,27 @@ impl Store {
         }
     }
 
-    /// Closes the store; what was not committed is lost, and read again at the next start.
+    /// Reads all of the file, and each row.
+    pub(super) fn check_rows(&self) -> Result<(), StoreError> {
+        check(&self.db)?;
+        let mut select = self.db.prepare("SELECT doc FROM rows")?;
+        let mut rows = select.query(())?;
+        while let Some(row) = rows.next()? {
+            let doc = row.get_ref(0)?.as_blob().ok();
+            doc.and_then(|doc| Row::parse(doc, &self.plan.fields)).ok_or(StoreError::Row)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the store; what was not committed is lost, and read again at the next start. The file alone is then all of
+    /// it, unless a query is under way.
     pub(super) fn close(self) -> Result<(), StoreError> {
         if self.open {
             self.db.execute_batch("ROLLBACK")?;
         }
         put(&self.db, "closed", &true)?;
+        // Connections of queries may still be open, so that closing this one would leave the log behind.
+        self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
         self.db.close().map_err(|(_, error)| error.into())
     }
 }

@@ -15,7 +15,7 @@
 use std::hash::Hasher;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use siphasher::sip::SipHasher13;
@@ -40,6 +40,8 @@ pub struct Versions {
     /// Counts commits that changed any row.
     rows: AtomicU64,
     lag: AtomicU64,
+    /// Whether a query has found what the fold cannot have written.
+    doubted: AtomicBool,
     state: watch::Sender<Arc<State>>,
 }
 
@@ -59,8 +61,17 @@ pub struct State {
 pub struct Store {
     /// Where it is.
     pub path: Arc<Path>,
-    /// Another number for each file of this view, also if one takes the place of another under the same path.
+    /// Another number for each opening of a store in this process, also if one takes the place of another under the same
+    /// path.
     pub number: u64,
+}
+
+impl Store {
+    /// The number of a store that was just opened.
+    pub fn next_number() -> u64 {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        NUMBERS.fetch_add(1, Ordering::Relaxed)
+    }
 }
 
 /// Next offsets by topic and partition, in this order.
@@ -161,7 +172,13 @@ impl Default for Versions {
     fn default() -> Self {
         let counters = (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
         let (state, _) = watch::channel(Arc::default());
-        Versions { counters, rows: AtomicU64::new(0), lag: AtomicU64::new(UNKNOWN), state }
+        Versions {
+            counters,
+            rows: AtomicU64::new(0),
+            lag: AtomicU64::new(UNKNOWN),
+            doubted: AtomicBool::new(false),
+            state,
+        }
     }
 }
 
@@ -193,6 +210,16 @@ impl Versions {
     /// How many records the view was behind when it was last looked at.
     pub fn lag(&self) -> Option<u64> {
         Some(self.lag.load(Ordering::Relaxed)).filter(|lag| *lag != UNKNOWN)
+    }
+
+    /// Tells the fold that a query has found the store damaged.
+    pub fn doubt(&self) {
+        self.doubted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a query has found the store damaged since this was asked last.
+    pub fn take_doubt(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed) && self.doubted.swap(false, Ordering::Relaxed)
     }
 
     /// How far the view has come.

@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use log::warn;
+use rusqlite::ErrorCode;
 use serde_json::Value;
 
 use crate::asked::{Answer, Asked};
@@ -253,16 +254,19 @@ impl Queryable {
     fn refusal(&self, fault: Fault) -> Refusal {
         match fault {
             Fault::Refused(refusal) => refusal,
-            Fault::Store(error)
-                if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) =>
-            {
+            Fault::Store(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
                 Refusal::too_slow()
             }
             Fault::Store(error) => {
+                if let Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) = error.sqlite_error_code()
+                {
+                    self.versions.doubt();
+                }
                 warn!("a query of view `{}` failed: {error}", self.shape.name);
                 Refusal::unavailable("view-unavailable", "the view cannot be read")
             }
             Fault::Row => {
+                self.versions.doubt();
                 warn!("a row of view `{}` cannot be read: its store is damaged", self.shape.name);
                 Refusal::unavailable("view-unavailable", "the view cannot be read")
             }
