@@ -24,7 +24,7 @@ if [ -z "${SALLYPORT_TEST_KAFKA:-}" ]; then
     if SALLYPORT_TEST_KAFKA=$("$kafka" start "$folder/kafka"); then
         export SALLYPORT_TEST_KAFKA
     else
-        scripts/not-run.sh "tests against a real Kafka (kafka/tests): no broker could be started, see above"
+        scripts/not-run.sh "tests against a real Kafka (kafka/tests, aggregator/tests/killed): no broker could be started, see above"
         unset SALLYPORT_TEST_KAFKA
     fi
 fi
