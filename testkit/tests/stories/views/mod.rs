@@ -5,10 +5,14 @@ mod branches;
 mod changes;
 mod events;
 mod freshness;
+mod kafka;
 mod memory;
 mod queries;
 mod refusals;
+mod reload;
 mod rows;
+mod state;
+mod strange;
 mod visibility;
 
 use std::sync::{Mutex, PoisonError};
