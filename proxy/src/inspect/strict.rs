@@ -66,7 +66,9 @@ fn issuers(plan: &Plan, report: &mut Report) {
 fn judge_route(settings: &Route, filters: &[&str], report: &mut Report) {
     let at = settings.matches.at;
     let name = settings.name();
-    let forwards = settings.upstream.is_some() || settings.split.is_some() || settings.sidecar.is_some();
+    let composes = settings.aggregate.is_some() || settings.view.is_some();
+    let forwards =
+        composes || settings.upstream.is_some() || settings.split.is_some() || settings.sidecar.is_some();
     if forwards && !filters.contains(&"rate_limit") {
         report
             .warning(at, format!("route `{name}` has no rate limit"))

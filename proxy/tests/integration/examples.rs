@@ -77,6 +77,7 @@ const LEADS_TO: &[(&str, &[&str], &str, &str)] = &[
     ("canary", &["GET", "/v1/search?engine=v2", "-H", "X-No-Experiments: 1"], "search", "upstream stable"),
     ("rewrite", &["GET", "/shopping/cart"], "", ""),
     ("rewrite", &["GET", "/users/7/orders/9"], "GET /users/{user}/orders/{order}", "upstream legacy"),
+    ("view", &["GET", "http://api.example.com/v1/batches?status=open"], "GET api.example.com/v1/batches", "view batches"),
     ("uploads", &["PUT", "/v1/files/essays.zip"], "PUT /v1/files/{**path}", "upstream files"),
     ("uploads", &["DELETE", "/v1/files/essays.zip"], "/v1/{**path}", "upstream files"),
     ("versions", &["GET", "/v0/batches"], "/v0/{**path}", "respond 410"),
