@@ -116,7 +116,7 @@ impl ComposedEdge {
     /// A GET with a token of this user, on a connection of its own.
     pub async fn get_as(&self, user: &str, target: &str) -> Response {
         let mut client: Client = self.edge.client().await;
-        client.get(target).header("Authorization", &format!("Bearer {}", self.token(user))).send().await
+        client.get(target).bearer(&self.token(user)).send().await
     }
 
     /// How the views are, as an operator asks: on the admin listener, or on the socket of an aggregator of its own.
