@@ -27,6 +27,7 @@ pub(super) fn check(route: &Located<Route>, answer: &Located<Answer>, config: &C
     methods(route, report);
     names(route, report);
     limits(route, answer, config, report);
+    edge_limits(route, answer, report);
 }
 
 fn methods(route: &Route, report: &mut Report) {
@@ -97,6 +98,24 @@ fn limits(route: &Located<Route>, answer: &Located<Answer>, config: &Config, rep
             )
             .hint(
                 "such an answer would wait for room for ever; lower it, or raise `aggregator.limits.memory`",
+            );
+    }
+}
+
+/// The edge waits for a composed answer as for any other, and its own 504 does not say which branch is slow.
+fn edge_limits(route: &Located<Route>, answer: &Located<Answer>, report: &mut Report) {
+    let limits =
+        [("timeouts.first_byte", route.timeouts.first_byte), ("timeouts.whole", route.timeouts.whole)];
+    let shorter = limits.into_iter().find(|(_, limit)| !limit.is_zero() && *limit <= answer.timeout);
+    if let Some((name, limit)) = shorter {
+        let at = if answer.at.is_known() { answer.at } else { route.matches.at };
+        report
+            .warning(
+                at,
+                format!("`answer.timeout` is {}, but the route's `{name}` is {limit}", answer.timeout),
+            )
+            .hint(
+                "the edge would give up first, without saying which branch was slow; give `answer` less time",
             );
     }
 }
