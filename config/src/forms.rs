@@ -10,3 +10,6 @@ mod target;
 mod topics;
 mod value_match;
 mod web_socket;
+mod written;
+
+pub(crate) use written::Written;

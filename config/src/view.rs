@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::forms::Written;
 use crate::located::{Located, Named};
 use crate::units::{ByteSize, Timespan};
 
@@ -67,15 +68,19 @@ pub struct Rule {
     pub on: Located<On>,
     /// Fields that get a value. A value that is missing in the event leaves the field as it is.
     #[serde(default)]
+    #[schemars(with = "Named<Written>")]
     pub set: Named<Located<String>>,
     /// Numbers that are added to fields; a field that is not there counts as 0.
     #[serde(default)]
+    #[schemars(with = "Named<Written>")]
     pub increment: Named<Located<String>>,
     /// Fields that get a value if it is larger than what they have: numbers, or texts such as times (compared byte by byte).
     #[serde(default)]
+    #[schemars(with = "Named<Written>")]
     pub max: Named<Located<String>>,
     /// Fields that get a value if it is smaller than what they have.
     #[serde(default)]
+    #[schemars(with = "Named<Written>")]
     pub min: Named<Located<String>>,
     /// Fields that go.
     #[serde(default)]

@@ -58,7 +58,12 @@ impl JsonSchema for OnError {
             "oneOf": [
                 { "type": "null" },
                 { "enum": ["omit", "stale"] },
-                { "type": "object", "properties": { "value": true }, "required": ["value"], "additionalProperties": false },
+                {
+                    "type": "object",
+                    "properties": { "value": { "description": "The value that the slot gets." } },
+                    "required": ["value"],
+                    "additionalProperties": false,
+                },
             ],
         })
     }
