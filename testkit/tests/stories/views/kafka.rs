@@ -4,7 +4,7 @@ use sallyport_testkit::wait::until;
 use sallyport_testkit::{ComposedEdge, Mode};
 use serde_json::json;
 
-use super::{ask, broker, configuration, document, folded, happened, keys, register, start};
+use super::{ask, broker, document, folded, happened, keys, register, start};
 
 stories!(
     kafka_may_come_later,

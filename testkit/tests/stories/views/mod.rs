@@ -157,6 +157,17 @@ async fn folded(composed: &ComposedEdge, target: &str, places: &[&str]) {
     .await;
 }
 
+/// Waits until this is what a GET as an admin gets.
+async fn until_answered(composed: &ComposedEdge, target: &str, wanted: &Value) {
+    let last = Last::default();
+    until(&format!("{target} is {wanted}"), || async {
+        let answer = ask(composed, Some("root"), target, &[]).await;
+        last.note(&answer.text());
+        (answer.status == 200 && answer.json() == *wanted).then_some(())
+    })
+    .await;
+}
+
 /// The document of a page or a row, as this user gets it.
 async fn document(composed: &ComposedEdge, user: &str, target: &str) -> Value {
     ask(composed, Some(user), target, &[]).await.expect(200).json()
