@@ -135,7 +135,7 @@ impl Kafka {
                 let value = value.map(|value| serde_json::from_str::<Value>(&value).unwrap());
                 match value {
                     Some(value) => {
-                        drop(self.rows.insert(key.clone(), json!({"key": key, "value": value["value"]})))
+                        drop(self.rows.insert(key.clone(), json!({"key": key, "value": value["value"]})));
                     }
                     None => drop(self.rows.remove(&key)),
                 }

@@ -76,7 +76,7 @@ async fn records(broker: &EmbeddedBroker, topic: &str, count: usize) -> Vec<Reco
         let read = tokio::task::spawn_blocking(move || {
             let mut records = Vec::new();
             read_ranges(&settings, &[range], 1000, Duration::from_secs(20), &mut |record| {
-                records.push(record)
+                records.push(record);
             })
             .is_ok()
             .then_some(records)
