@@ -1,7 +1,8 @@
 //! The files of a view: its store, the one before, and the lock that keeps a second process away.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -86,13 +87,17 @@ impl Files {
         self.folder.join(format!("{}.sqlite.new", self.name))
     }
 
-    /// Makes the folder and takes the lock.
+    /// Makes the folder, which only its owner may look into, and takes the lock.
     ///
     /// # Errors
     ///
     /// If another process has it, or the system refuses.
     pub fn lock(&self) -> Result<Lock, FilesError> {
-        fs::create_dir_all(&self.folder)
+        // Rows are for those whom `visible_to` names, not for whoever has an account on the machine.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&self.folder)
             .map_err(|source| FilesError::Io { path: self.folder.clone(), source })?;
         let path = self.folder.join(format!("{}.lock", self.name));
         let failed = |source| FilesError::Io { path: path.clone(), source };

@@ -1,7 +1,7 @@
 //! Copies of stores: taken while the fold goes on, and brought in where there is no store yet, so that a new node need
 //! not read a topic from its beginning. A copy holds the offsets that its rows stand for; the fold goes on from there.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -81,6 +81,7 @@ pub fn export(files: &Files, target: &Path) -> Result<(), SnapshotError> {
     };
     db.execute("VACUUM INTO ?", [name])
         .map_err(|error| SnapshotError::Store { path: target.to_owned(), why: error.to_string() })?;
+    File::open(&unfinished).and_then(|copy| copy.sync_all()).map_err(io)?;
     rename(&unfinished, target).map_err(io)
 }
 
@@ -103,7 +104,7 @@ pub fn import(files: &Files, plan: &ViewPlan, copy: &Path) -> Result<(), Snapsho
         remove(&incoming).map_err(io)?;
         return Err(SnapshotError::Foreign { path: copy.to_owned(), why });
     }
-    fs::File::open(&incoming).and_then(|file| file.sync_all()).map_err(io)?;
+    File::open(&incoming).and_then(|file| file.sync_all()).map_err(io)?;
     rename(&incoming, &files.store()).map_err(io)
 }
 
