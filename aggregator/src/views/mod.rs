@@ -1,6 +1,6 @@
 //! Views: tables of rows that events of Kafka are folded into.
 //!
-//! [`plan`] is `views:` compiled. [`table`] and [`column`] are what a store looks like, for the fold, which writes it, and
+//! [`plan`] is `views:` compiled. [`table`] and [`mod@column`] are what a store looks like, for the fold, which writes it, and
 //! for queries, which read it. [`versions`] is what the fold tells queries, [`changes`] what it tells this machine's bridge.
 
 pub mod expression;

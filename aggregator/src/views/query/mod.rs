@@ -3,9 +3,9 @@
 //!
 //! 1. [`parameters`] are read against the view's [`shape`]; what cannot be meant is refused.
 //! 2. With `min_offset` the query waits until the fold has come that far.
-//! 3. [`visibility`] and parameters become [`statement`]s. Their text and values are the key of the answer in memory.
-//! 4. Else a thread of [`readers`] carries them out, in one transaction: [`execute`].
-//! 5. [`answer`] adds validators and what is said of the view.
+//! 3. `visibility` and parameters become `statement`s. Their text and values are the key of the answer in memory.
+//! 4. Else a thread of `readers` carries them out, in one transaction: `execute`.
+//! 5. `answer` adds validators and what is said of the view.
 
 mod answer;
 mod cursor;

@@ -2,7 +2,7 @@
 //!
 //! | parameter | meaning |
 //! |---|---|
-//! | `status=open` | rows whose field, one of an index, equals this; see [`operand`](super::operand) |
+//! | `status=open` | rows whose field, one of an index, equals this; see `operand` |
 //! | `status=open&status=held` | any of these |
 //! | `created_at[gte]=…` | `gt`, `gte`, `lt`, `lte`: a range; `status[eq]=` is `status=`, for fields named like a word below |
 //! | `order=created_at`, `order=-created_at` | ascending or descending, rows of equal values by key. Default: by key |
@@ -11,7 +11,7 @@
 //! | `count=true` | how many rows there are in all |
 //! | `group=status` | how many rows there are of each value |
 //! | `fields=id,title` | only these members of a row |
-//! | `min_offset=topic/0@41` | only if the view has folded these records; see [`position`](super::position) |
+//! | `min_offset=topic/0@41` | only if the view has folded these records; see `position` |
 
 use std::borrow::Cow;
 
