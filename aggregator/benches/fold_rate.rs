@@ -106,10 +106,14 @@ fn told(what: &str, events: usize, began: Instant, processor: Option<Duration>) 
     println!("{what}: {events} events in {seconds:.2} s, {:.0} a second{processor}", events as f64 / seconds);
 }
 
-/// Without Kafka: folding and committing, in batches as they come while a view catches up.
-fn folded(plan: &Arc<ViewPlan>, events: usize, keys: usize, batch: usize) {
+/// Without Kafka. `built`: into a store that queries ask, with commits as they come; else a store is built, with the
+/// commits of one that catches up, and gets its indexes at the end.
+fn folded(plan: &Arc<ViewPlan>, events: usize, keys: usize, batch: usize, built: bool) {
     let folder = tempfile::tempdir().unwrap();
     let mut store = Offline::open(&folder.path().join("v.sqlite"), plan).unwrap();
+    if built {
+        store.finish().unwrap();
+    }
     let (began, before) = (Instant::now(), processor_time());
     let mut making = (Duration::ZERO, Duration::ZERO);
     for first in (0..events).step_by(batch) {
@@ -123,8 +127,17 @@ fn folded(plan: &Arc<ViewPlan>, events: usize, keys: usize, batch: usize) {
         }
         store.commit().unwrap();
     }
+    if !built {
+        store.finish().unwrap();
+    }
     let processor = processor_time().zip(before).map(|(now, before)| now - before - making.1);
-    told(&format!("{}, {keys} keys, batches of {batch}", plan.name), events, began + making.0, processor);
+    let how = if built { "kept" } else { "built" };
+    told(
+        &format!("{} {how}, {keys} keys, batches of {batch}", plan.name),
+        events,
+        began + making.0,
+        processor,
+    );
 }
 
 /// With a broker in this process, which takes part of the processor's time.
@@ -182,10 +195,13 @@ fn main() {
     let events = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(500_000);
     let views = views();
     let plan = |name: &str| views.find(name).unwrap();
-    folded(plan("plain"), events, 1000, 4096);
-    folded(plan("plain"), events, 50_000, 4096);
-    folded(plan("plain"), events, 1_000_000, 4096);
-    folded(plan("unique"), events, 50_000, 4096);
-    folded(plan("plain"), events / 10, 50_000, 100);
+    for keys in [1000, 50_000, 1_000_000] {
+        folded(plan("plain"), events, keys, 50_000, false);
+    }
+    for (keys, batch) in [(1000, 500), (50_000, 500), (50_000, 10_000), (1_000_000, 10_000)] {
+        folded(plan("plain"), events, keys, batch, true);
+    }
+    folded(plan("unique"), events, 50_000, 50_000, false);
+    folded(plan("unique"), events, 50_000, 10_000, true);
     read(plan("plain"), events / 10, 50_000);
 }

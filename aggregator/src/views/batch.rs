@@ -141,6 +141,7 @@ impl Store {
             offset: record.offset,
             timestamp: record.timestamp,
         };
+        self.changed_bytes += key.len() + after.as_ref().map_or(0, |row| row.doc().len());
         let before = std::mem::replace(&mut slot.row, after);
         match &mut slot.unwritten {
             Some(unwritten) => unwritten.place = place,
@@ -207,11 +208,15 @@ impl Store {
         !self.changed.is_empty() || self.open || self.offsets.values().any(|(_, written)| !written)
     }
 
-    /// Writes everything since the last commit in one transaction. Gives what it has touched; the changed rows go to `each`.
+    /// Writes everything since the last commit in one transaction. Gives what it has touched; the changed rows go to `each`, by
+    /// key.
     pub(super) fn commit(&mut self, mut each: impl FnMut(RowChange)) -> Result<Touched, StoreError> {
         self.begin()?;
         let mut touched = Touched::default();
-        let changed = std::mem::take(&mut self.changed);
+        let mut changed = std::mem::take(&mut self.changed);
+        self.changed_bytes = 0;
+        // In the order of the index of keys, so that each of its pages is visited once.
+        changed.sort_unstable();
         for key in &changed {
             let Some(slot) = self.cache.find(key) else { return Err(StoreError::Row) };
             let Some(unwritten) = slot.unwritten.take() else { continue };

@@ -19,6 +19,19 @@ use super::versions::{Offsets, State, Store as Served, Touched};
 /// The least time from one commit to the next. An event that comes after a pause is committed at once.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(5);
 
+/// Folding gets so many times what the last commit has taken: commits that grow costly become fewer, and each the larger.
+const COMMIT_SHARE: u32 = 4;
+
+/// The longest that events wait for their commit, however costly commits are.
+const COMMIT_INTERVAL_MAX: Duration = Duration::from_millis(200);
+
+/// The same while what was there at the start is still being read: nobody waits for single events then. The more rows
+/// are in a commit, the more of them are on the same page.
+const CATCH_UP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of changed rows after which they are committed anyway.
+const COMMIT_BYTES: usize = 32 * 1024 * 1024;
+
 /// How often the ends of the topics are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -142,11 +155,11 @@ impl<'a> Life<'a> {
         }
         self.note_status();
         let mut told = VecDeque::new();
-        let mut committed = Instant::now().checked_sub(COMMIT_INTERVAL);
+        let (mut due, mut caught_up) = (Instant::now(), false);
         let mut looked = Instant::now();
         loop {
-            let pause = if self.store.has_uncommitted() { COMMIT_INTERVAL } else { LOOK_INTERVAL };
-            self.queue.take(&mut told, Some(Instant::now() + pause));
+            let until = if self.store.has_uncommitted() { due } else { Instant::now() + LOOK_INTERVAL };
+            self.queue.take(&mut told, Some(until));
             if self.shared.is_stopped() {
                 self.commit()?;
                 return Ok(End::Stopped);
@@ -156,11 +169,18 @@ impl<'a> Life<'a> {
                     return Ok(end);
                 }
             }
-            if self.store.has_uncommitted() && committed.is_none_or(|at| at.elapsed() >= COMMIT_INTERVAL) {
-                self.commit()?;
-                committed = Some(Instant::now());
+            if !caught_up && self.is_ready() {
+                caught_up = true;
+                due = Instant::now();
             }
-            if !self.store.facts.built && !self.store.has_uncommitted() && self.is_ready() {
+            let begun = Instant::now();
+            let full = self.store.changed_bytes >= COMMIT_BYTES;
+            if self.store.has_uncommitted() && (begun >= due || full) {
+                self.commit()?;
+                let pause = (begun.elapsed() * COMMIT_SHARE).clamp(COMMIT_INTERVAL, COMMIT_INTERVAL_MAX);
+                due = Instant::now() + if caught_up { pause } else { CATCH_UP_INTERVAL };
+            }
+            if caught_up && !self.store.facts.built && !self.store.has_uncommitted() {
                 self.finish()?;
             }
             if looked.elapsed() >= LOOK_INTERVAL {

@@ -40,6 +40,15 @@ impl Offline {
         }
     }
 
+    /// Makes the indexes: from now on the store is as one that queries ask. All that was folded has to be committed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the store, after which it has to be opened again.
+    pub fn finish(&mut self) -> Result<(), OfflineError> {
+        Ok(self.store.set_built()?)
+    }
+
     /// Folds a record: what becomes of it, or why it cannot be folded.
     ///
     /// # Errors

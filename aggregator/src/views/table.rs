@@ -59,7 +59,7 @@ impl Table {
         })
     }
 
-    /// Makes the tables in an empty store.
+    /// Makes the tables in an empty store; not yet their indexes.
     ///
     /// # Errors
     ///
@@ -71,8 +71,7 @@ impl Table {
              CREATE TABLE meta(name TEXT PRIMARY KEY NOT NULL, value) WITHOUT ROWID;
              CREATE TABLE seen(at INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE);",
         )?;
-        self.create_rows(store, "rows")?;
-        self.create_indexes(store)
+        self.create_rows(store, "rows")
     }
 
     /// Makes the table of the rows under a name.
@@ -88,10 +87,14 @@ impl Table {
         store.execute_batch(&sql)
     }
 
-    /// Makes the indexes of the rows.
-    pub(super) fn create_indexes(&self, store: &Connection) -> rusqlite::Result<()> {
+    /// Makes the indexes of the rows, unless they are there.
+    ///
+    /// # Errors
+    ///
+    /// Those of SQLite.
+    pub fn create_indexes(&self, store: &Connection) -> rusqlite::Result<()> {
         for (number, index) in self.indexes.iter().enumerate() {
-            let mut sql = format!("CREATE INDEX index_{number} ON rows(");
+            let mut sql = format!("CREATE INDEX IF NOT EXISTS index_{number} ON rows(");
             for column in index {
                 let _ = write!(sql, "{}, ", self.columns[*column].sql);
             }
@@ -148,6 +151,8 @@ mod tests {
         table.indexes = vec![vec![owner], vec![owner, created]];
         let store = Connection::open_in_memory().unwrap();
         table.create(&store).unwrap();
+        table.create_indexes(&store).unwrap();
+        table.create_indexes(&store).unwrap();
         let plan: String = store
             .query_row(
                 "EXPLAIN QUERY PLAN SELECT doc FROM rows WHERE f_owner = 'u' ORDER BY f_created_at, key",

@@ -54,6 +54,7 @@ impl Rows {
         let store = Connection::open(path).unwrap();
         store.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = OFF").unwrap();
         shape.table.create(&store).unwrap();
+        shape.table.create_indexes(&store).unwrap();
         store.execute("INSERT INTO offsets VALUES ('t', 0, 0)", ()).unwrap();
         let state = State {
             store: Some(Store { path: path.into(), number: 1 }),

@@ -30,6 +30,7 @@ fn view(visible_to: &str) -> Shape {
 fn store(shape: &Shape, rows: &[Value]) -> Connection {
     let store = Connection::open_in_memory().unwrap();
     shape.table.create(&store).unwrap();
+    shape.table.create_indexes(&store).unwrap();
     for (number, row) in rows.iter().enumerate() {
         let columns = ["a", "b", "c"]
             .map(|field| ColumnValue::of_field(row.get(field).map(Value::to_string).as_deref()));
