@@ -85,6 +85,7 @@ class Services:
     def __enter__(self):
         self.name = tempfile.TemporaryDirectory()
         self.folder = pathlib.Path(self.name.name)
+        self.folder.chmod(0o755)  # nginx's workers are nobody where it is started by root
         www = self.folder / "www" / "json"
         www.mkdir(parents=True)
         for name, size in SIZES.items():
@@ -108,7 +109,7 @@ class Services:
 
 def get(port, path):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
-        return answer.read(), dict(answer.headers)
+        return answer.read(), answer.headers
 
 
 def load(port, path, requests):
