@@ -110,7 +110,7 @@ fn the_owner_sees_it_and_is_told_why() {
 
 #[test]
 fn a_change_of_a_view_is_explained_like_a_record() {
-    let views = "views:\n  batches: { topic: t, key: key, fold: [{ on: { type: a } }], visible_to: \"true\" }\nws_bridge:";
+    let views = "views:\n  batches: { kafka: main, topic: t, key: key, fold: [{ on: { type: a } }], visible_to: \"true\" }\nws_bridge:";
     let of_view = "  sources:\n    - { view: batches, channel: \"user:{$.owner}\", data: $.row, tags: { type: \"{ce.type}\" } }\n    - { view: batches, channel: \"batch:{key}\" }\n";
     let routes = ROUTES.replace("ws_bridge:", views).replace("  sources:\n", of_view);
     let plan = plan_of(&routes);
