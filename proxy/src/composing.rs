@@ -80,7 +80,18 @@ impl Composing {
         if let Some(host) = self.host.get() {
             host.stop().await;
         }
-        // It was there if an aggregator was.
+        self.remove_folder();
+    }
+
+    fn remove_folder(&self) {
+        // It is there if an aggregator was.
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The socket's folder goes with the edge, also with one that was never stopped.
+impl Drop for Composing {
+    fn drop(&mut self) {
+        self.remove_folder();
     }
 }

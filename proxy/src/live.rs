@@ -92,8 +92,19 @@ impl Live {
         if let Some(host) = self.host.get() {
             host.stop(drain).await;
         }
-        // It was there if a bridge was.
+        self.remove_folder();
+    }
+
+    fn remove_folder(&self) {
+        // It is there if a bridge was.
         let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The socket's folder goes with the edge, also with one that was never stopped.
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.remove_folder();
     }
 }
 
