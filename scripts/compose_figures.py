@@ -35,7 +35,7 @@ CONNECTIONS = 4
 CLIENT_RATE_MAX = 200
 
 NGINX = """
-worker_processes 1; pid nginx.pid; error_log nginx.err; daemon off;
+master_process off; pid nginx.pid; error_log nginx.err; daemon off;
 events {{ worker_connections 4096; }}
 http {{ access_log off; keepalive_requests 100000000; sendfile on;
   types {{ }} default_type application/json;

@@ -45,7 +45,7 @@ routes:
 """
 
 NGINX = """
-worker_processes 1; pid nginx.pid; error_log nginx.err; daemon off;
+master_process off; pid nginx.pid; error_log nginx.err; daemon off;
 events {{ worker_connections 4096; }}
 http {{ access_log off; keepalive_requests 100000000;
   server {{ listen 127.0.0.1:{port} backlog=4096; location / {{ default_type application/json;
