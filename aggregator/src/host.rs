@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::Registry;
 use sallyport_sidecar::{Operations, Refusal};
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -168,10 +168,6 @@ impl Operations for Host {
     }
 
     fn metrics(&self) -> String {
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            log::error!("metrics cannot be written: {error}");
-        }
-        String::from_utf8(text).unwrap_or_default()
+        sallyport_sidecar::exposition(&self.registry)
     }
 }

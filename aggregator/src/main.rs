@@ -1,11 +1,12 @@
 //! The program `sallyport-aggregator`: the aggregator as a process of its own, with the edge's configuration file.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
 use sallyport_aggregator::serve;
-use sallyport_sidecar::{Signals, process_log};
+use sallyport_sidecar::Signals;
 
 /// Chosen by measurement: docs/decisions/0005-allocator.md.
 #[global_allocator]
@@ -22,29 +23,15 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    process_log::start();
-    let done =
-        tokio::runtime::Runtime::new().map_err(text).and_then(|runtime| runtime.block_on(run(arguments)));
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => {
-            eprintln!("{message}");
-            ExitCode::FAILURE
-        }
-    }
+    sallyport_sidecar::run(run(Arguments::parse()))
 }
 
-async fn run(arguments: Arguments) -> Result<(), String> {
-    let signals = Signals::new().map_err(text)?;
-    let serving = serve(&arguments.file).await.map_err(text)?;
+async fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let signals = Signals::new()?;
+    let serving = serve(&arguments.file).await?;
     log::info!("aggregator on {}", serving.socket().display());
     signals.until_stopped(|| serving.reload()).await;
     serving.stop().await;
     log::info!("stopped");
     Ok(())
-}
-
-fn text(error: impl std::fmt::Display) -> String {
-    error.to_string()
 }

@@ -28,5 +28,5 @@ pub use node::Order;
 pub use path::{FieldPath, Place, Step};
 pub use projection::{Projection, ProjectionError, slice};
 pub use residual::{Operation, Residual, Test};
-pub use singular::singular;
+pub use singular::{Unclosed, closing_brace, singular};
 pub use vars::{Found, Vars};

@@ -20,6 +20,36 @@ pub fn singular(query: &Located<String>, report: &mut Report) -> Option<FieldPat
     }
 }
 
+/// Why a brace is not closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unclosed {
+    /// No `}` follows.
+    Brace,
+    /// A quote before it does not end.
+    Quote,
+}
+
+/// Where the `}` stands that closes the brace a text begins with. One within the quotes of a query's name closes nothing.
+///
+/// # Errors
+/// None does.
+pub fn closing_brace(text: &str) -> Result<usize, Unclosed> {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(open) if c == open => quote = None,
+            Some(_) => {}
+            None if matches!(c, '\'' | '"') => quote = Some(c),
+            None if c == '}' => return Ok(at),
+            None => {}
+        }
+    }
+    Err(if quote.is_some() { Unclosed::Quote } else { Unclosed::Brace })
+}
+
 type Refused = (String, &'static str);
 
 const EXAMPLE: &str = "write `$.batch.id`, `$['odd name']` or `$.items[0].id`";

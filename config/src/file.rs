@@ -104,6 +104,15 @@ pub struct FilterEntry {
     pub settings: Node,
 }
 
+impl Config {
+    /// The Kafka cluster of this name, or the only one there is where none is named; the loader has seen to it that there is
+    /// one.
+    pub fn cluster<'a>(&'a self, named: Option<&'a Located<String>>) -> &'a str {
+        let only = || self.kafka.iter().next().map(|(name, _)| name.as_str()).unwrap_or_default();
+        named.map_or_else(only, |name| name.as_str())
+    }
+}
+
 /// A configuration and what belongs to it.
 #[derive(Debug, Clone)]
 pub struct Loaded {

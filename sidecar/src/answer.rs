@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 
 use crate::Refusal;
 
-/// A problem document (RFC 9457). Headers that its status asks for are the caller's. The id is that of the request; empty
-/// if there is none.
-pub fn problem(refusal: &Refusal, request_id: &str) -> Response<Full<Bytes>> {
+/// A problem document (RFC 9457). The id is that of the request; empty if there is none.
+pub fn document(refusal: &Refusal, request_id: &str) -> Value {
     let mut document = json!({
         "type": format!("urn:sallyport:problem:{}", refusal.code),
         "title": refusal.status.canonical_reason().unwrap_or("Refused"),
@@ -19,7 +18,12 @@ pub fn problem(refusal: &Refusal, request_id: &str) -> Response<Full<Bytes>> {
     if !request_id.is_empty() {
         document["instance"] = Value::from(format!("urn:sallyport:request:{request_id}"));
     }
-    full(refusal.status, "application/problem+json", document.to_string())
+    document
+}
+
+/// A problem document as a response. Headers that its status asks for are the caller's.
+pub fn problem(refusal: &Refusal, request_id: &str) -> Response<Full<Bytes>> {
+    full(refusal.status, "application/problem+json", document(refusal, request_id).to_string())
 }
 
 pub(crate) fn full(status: StatusCode, content_type: &'static str, body: String) -> Response<Full<Bytes>> {

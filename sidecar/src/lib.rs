@@ -13,12 +13,14 @@ mod introduction;
 mod refusal;
 mod answer;
 mod operations;
-pub mod process_log;
+mod process_log;
+mod program;
 mod signals;
 
-pub use answer::problem;
+pub use answer::{document, problem};
 pub use introduction::{CLAIMS, CLIENT, Introduction, request_id};
-pub use operations::{Operations, operational};
+pub use operations::{Operations, exposition, operational};
+pub use program::run;
 pub use refusal::Refusal;
 pub use serve::serve;
 pub use signals::Signals;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
+use prometheus::{Encoder, Registry, TextEncoder};
 use serde_json::Value;
 
 use crate::Refusal;
@@ -34,6 +35,15 @@ impl<T: Operations + ?Sized> Operations for Arc<T> {
     fn metrics(&self) -> String {
         (**self).metrics()
     }
+}
+
+/// All metrics of a registry in Prometheus' text format.
+pub fn exposition(registry: &Registry) -> String {
+    let mut text = Vec::new();
+    if let Err(error) = TextEncoder::new().encode(&registry.gather(), &mut text) {
+        log::error!("metrics cannot be written: {error}");
+    }
+    String::from_utf8(text).unwrap_or_default()
 }
 
 /// Answers a request of this machine's operators: one without [`CLIENT`](crate::CLIENT).

@@ -5,7 +5,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 struct Stderr;
 
 /// Starts the log. `SALLYPORT_LOG` sets the level: error, warn, info (default), debug, trace.
-pub fn start() {
+pub(crate) fn start() {
     let level = std::env::var("SALLYPORT_LOG").ok().and_then(|level| level.parse().ok());
     log::set_max_level(level.unwrap_or(LevelFilter::Info));
     // It fails only if there is a logger already, and this is the only place that sets one.

@@ -2,11 +2,9 @@
 
 use sallyport_aggregator::Serving;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 
 use crate::client::Client;
-use crate::edge::{EdgeUnderTest, sample};
+use crate::edge::{EdgeUnderTest, ask, total};
 use crate::mode::Mode;
 use crate::response::Response;
 use crate::tokens::Tokens;
@@ -137,7 +135,7 @@ impl ComposedEdge {
             return self.edge.metric(name, labels).await;
         }
         let text = within("the aggregator's metrics", self.ask("/metrics")).await;
-        text.lines().filter_map(|line| sample(line, name, labels)).sum()
+        total(&text, name, labels)
     }
 
     /// Waits until [`ComposedEdge::metric`] has this value.
@@ -150,12 +148,7 @@ impl ComposedEdge {
 
     /// Asks the aggregator's socket as an operator would; only of one that is a process of its own.
     pub async fn ask(&self, path: &str) -> String {
-        let mut stream = UnixStream::connect(self.edge.path(SOCKET)).await.expect("the aggregator's socket");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: aggregator\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("an answer");
-        answer
+        ask(&self.edge.path(SOCKET), path).await
     }
 }
 

@@ -1,12 +1,14 @@
 //! The edge of a story: started in this process from a YAML text, with its files in a folder of its own.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sallyport::{Edge, Running};
 use sallyport_filters::Registry;
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 use crate::client::Client;
 use crate::client_h2::H2Client;
@@ -117,8 +119,7 @@ impl EdgeUnderTest {
 
     /// The sum of all samples of this name that have these labels; 0 when there is none.
     pub async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
-        let metrics = self.metrics().await;
-        metrics.lines().filter_map(|line| sample(line, name, labels)).sum()
+        total(&self.metrics().await, name, labels)
     }
 
     /// Waits until [`EdgeUnderTest::metric`] has this value: some counters move after the client has its answer.
@@ -191,8 +192,23 @@ fn complete(yaml: &str, folder: &TempDir) -> String {
     missing.map(|(_, text)| text).collect::<String>() + yaml
 }
 
+/// The sum of all samples of this name that have these labels; 0 when there is none.
+pub(crate) fn total(metrics: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    metrics.lines().filter_map(|line| sample(line, name, labels)).sum()
+}
+
+/// Asks a sidecar's socket as an operator would; head and body of the answer.
+pub(crate) async fn ask(socket: &Path, target: &str) -> String {
+    let mut stream = UnixStream::connect(socket).await.expect("the sidecar's socket");
+    let request = format!("GET {target} HTTP/1.1\r\nHost: sidecar\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("a request");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
 /// The value of a line of Prometheus' text format if it has this name and these labels.
-pub(crate) fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+fn sample(line: &str, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
     let (series, value) = line.rsplit_once(' ')?;
     let (series, written) = series.split_once('{').unwrap_or((series, ""));
     let has = |(label, value): &(&str, &str)| written.contains(&format!("{label}=\"{value}\""));

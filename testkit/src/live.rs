@@ -6,10 +6,9 @@ use std::sync::Arc;
 use sallyport_kafka::EmbeddedBroker;
 use sallyport_ws_bridge::Serving;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::net::TcpSocket;
 
-use crate::edge::{EdgeUnderTest, sample};
+use crate::edge::{EdgeUnderTest, ask, total};
 use crate::live_client::LiveClient;
 use crate::mode::Mode;
 use crate::response::Response;
@@ -151,7 +150,7 @@ impl LiveEdge {
             return self.edge.metric(name, labels).await;
         }
         let text = within("the bridge's metrics", self.ask("/metrics")).await;
-        text.lines().filter_map(|line| sample(line, name, labels)).sum()
+        total(&text, name, labels)
     }
 
     /// Waits until [`LiveEdge::metric`] has this value.
@@ -164,12 +163,7 @@ impl LiveEdge {
 
     /// Asks the bridge's socket as an operator would.
     async fn ask(&self, path: &str) -> String {
-        let mut stream = UnixStream::connect(self.edge.path(SOCKET)).await.expect("the bridge's socket");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: bridge\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.expect("an answer");
-        answer
+        ask(&self.edge.path(SOCKET), path).await
     }
 
     /// Stops what runs the bridge: the edge it is in, or its own process.

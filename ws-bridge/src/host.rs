@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::StatusCode;
-use prometheus::{Encoder, Registry, TextEncoder};
+use prometheus::Registry;
 use sallyport_sidecar::{Operations, Refusal};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
@@ -118,10 +118,6 @@ impl Operations for Host {
     }
 
     fn metrics(&self) -> String {
-        let mut text = Vec::new();
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
-            log::error!("metrics cannot be written: {error}");
-        }
-        String::from_utf8(text).unwrap_or_default()
+        sallyport_sidecar::exposition(&self.registry)
     }
 }

@@ -225,7 +225,7 @@ impl PublishPlan {
         };
         let burst = settings.rate.count;
         Some(PublishPlan {
-            cluster: cluster_name(settings.kafka.as_ref(), config),
+            cluster: config.cluster(settings.kafka.as_ref()).into(),
             topic: settings.topic.as_str().into(),
             key,
             allow,
@@ -243,7 +243,7 @@ fn origin(source: &Source, config: &Config) -> (Arc<str>, Vec<TopicPattern>) {
         Some(view) => (of_view(view), vec![TopicPattern::new("*")]),
         None => {
             let topics = source.topics.iter().map(|topic| TopicPattern::new(topic.as_str()));
-            (cluster_name(source.kafka.as_ref(), config), topics.collect())
+            (config.cluster(source.kafka.as_ref()).into(), topics.collect())
         }
     }
 }
@@ -252,10 +252,4 @@ fn origin(source: &Source, config: &Config) -> (Arc<str>, Vec<TopicPattern>) {
 fn feeds(source: &Source, family: &str) -> bool {
     let rest = source.channel.strip_prefix(family);
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
-}
-
-/// The cluster that is named, or the only one there is; the loader has seen to it that there is one.
-fn cluster_name(named: Option<&Located<String>>, config: &Config) -> Arc<str> {
-    let only = || config.kafka.iter().next().map(|(name, _)| name.as_str()).unwrap_or_default();
-    named.map_or_else(only, |name| name.as_str()).into()
 }

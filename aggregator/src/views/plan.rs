@@ -73,7 +73,7 @@ impl Views {
     pub fn compile(config: &Config, report: &mut Report) -> Option<Views> {
         let before = report.errors().count();
         let compiled = config.views.iter().filter_map(|(name, view)| {
-            ViewPlan::compile(name, view, cluster_name(view, config), report).map(Arc::new)
+            ViewPlan::compile(name, view, config.cluster(view.kafka.as_ref()).into(), report).map(Arc::new)
         });
         let all = compiled.collect();
         (report.errors().count() == before).then_some(Views { all })
@@ -287,12 +287,6 @@ fn fingerprint(cluster: &str, view: &View) -> Box<str> {
     let mut hasher = SipHasher24::new_with_keys(0, 0);
     hasher.write(settings.as_bytes());
     format!("{:032x}", hasher.finish128().as_u128()).into()
-}
-
-/// The cluster that is named, or the only one there is; the loader has seen to it that there is one.
-fn cluster_name(view: &View, config: &Config) -> Arc<str> {
-    let only = || config.kafka.iter().next().map(|(name, _)| name.as_str()).unwrap_or_default();
-    view.kafka.as_ref().map_or_else(only, |name| name.as_str()).into()
 }
 
 #[cfg(test)]

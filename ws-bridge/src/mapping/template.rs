@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use sallyport_condition::{FieldPath, singular};
+use sallyport_condition::{FieldPath, closing_brace, singular};
 use sallyport_config::{Located, Report, nearest};
 use sallyport_kafka::{CloudEvent, Record};
 use serde_json::Value;
@@ -62,7 +62,7 @@ impl Template {
                 rest = &from[2..];
                 continue;
             }
-            let end = if from.starts_with('{') { closing(from) } else { None };
+            let end = if from.starts_with('{') { closing_brace(from).ok() } else { None };
             let Some(end) = end else {
                 let what = if from.starts_with('{') {
                     "this `{` is never closed"
@@ -169,24 +169,6 @@ impl Part {
             Part::Topic => "topic".to_owned(),
         }
     }
-}
-
-/// Where the brace closes that opens the text; braces in the quotes of a query do not count.
-fn closing(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if matches!(c, '\'' | '"') => quote = Some(c),
-            None if c == '}' => return Some(at),
-            None => {}
-        }
-    }
-    None
 }
 
 fn field(name: &Located<String>, report: &mut Report) -> Option<Part> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sallyport_condition::{FieldPath, Step, singular};
+use sallyport_condition::{FieldPath, Step, Unclosed, closing_brace, singular};
 use sallyport_config::{Located, Location, Report, nearest};
 
 use super::{Field, Fragment, Origin, Text};
@@ -108,23 +108,14 @@ fn unpaired(source: &Located<String>, character: usize, brace: char, other: &str
         .hint(format!("a field is written `{{id}}`; for the brace itself write `{brace}{brace}`"));
 }
 
-/// Where the `}` of the field stands that a text begins with. One within the quotes of a query's name is none.
+/// Where the `}` of the field stands that a text begins with.
 fn field_end(text: &str) -> Option<usize> {
-    let mut quote = None;
-    let mut escaped = false;
-    for (index, c) in text.char_indices() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if matches!(c, '\'' | '"') => quote = Some(c),
-            None if c == '}' => return Some(index),
-            None => {}
-        }
+    match closing_brace(text) {
+        Ok(end) => Some(end),
+        // A quote that does not end begins no name.
+        Err(Unclosed::Quote) => text.find('}'),
+        Err(Unclosed::Brace) => None,
     }
-    // A quote that does not end begins no name.
-    if quote.is_some() { text.find('}') } else { None }
 }
 
 /// What stands between braces. `at` is where the opening one stands.

@@ -1,7 +1,6 @@
 //! Why a query gets no rows, and the problem document that says so (RFC 9457).
 
 use http::{HeaderValue, StatusCode, header};
-use serde_json::json;
 use thiserror::Error;
 
 use crate::asked::Answer;
@@ -85,17 +84,10 @@ impl Refusal {
 
     /// The answer.
     pub fn answer(&self, request_id: &str) -> Answer {
-        let mut document = json!({
-            "type": format!("urn:sallyport:problem:{}", self.code),
-            "title": self.status.canonical_reason().unwrap_or("Refused"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        });
+        let refusal = sallyport_sidecar::Refusal::new(self.status, self.code, self.detail.clone());
+        let mut document = sallyport_sidecar::document(&refusal, request_id);
         if let Some(parameter) = &self.parameter {
             document["parameter"] = (**parameter).into();
-        }
-        if !request_id.is_empty() {
-            document["instance"] = format!("urn:sallyport:request:{request_id}").into();
         }
         let mut headers = vec![
             (header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json")),
@@ -108,6 +100,8 @@ impl Refusal {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
