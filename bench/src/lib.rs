@@ -1,0 +1,6 @@
+//! Sallyport side by side with what people would pick instead, on their own machine.
+//!
+//! This crate measures; it is no part of the product. `make bench` runs it.
+
+pub mod data;
+pub mod process;
