@@ -7,7 +7,9 @@
 // A request's way, in the order it goes it:
 mod listener;
 pub mod head;
-mod edge;
+mod phases;
+mod carry;
+mod pingora;
 mod ctx;
 mod begin;
 pub mod client_address;
@@ -20,6 +22,7 @@ mod forward;
 mod tunnel;
 pub mod sidecar;
 mod body;
+mod body_end;
 mod fault;
 mod reply;
 mod end;

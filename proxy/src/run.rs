@@ -20,20 +20,17 @@ use tokio::sync::{mpsc, watch};
 
 use crate::access_log::AccessLog;
 use crate::admin;
+use crate::carry::{Carrier, POOL_CONNECTIONS_MAX, TRIES_MAX};
 use crate::composing::{Composing, ComposingError};
-use crate::edge::EdgeProxy;
 use crate::listener::{Bound, Drain, ListenerPlan, Service};
 use crate::live::{Live, LiveError};
 use crate::metrics::Metrics;
+use crate::phases::Phases;
 use crate::plan::{Plan, Surroundings};
 use crate::reload::{self, ReloadError};
 use crate::state::State;
 use crate::watch as files;
 
-/// Idle connections to upstreams kept at most, over all upstreams.
-const POOL_CONNECTIONS_MAX: usize = 4096;
-/// Tries Pingora itself may make: ours (at most 3) and one for each pooled connection that had gone.
-const TRIES_MAX: usize = 8;
 /// How long a start waits for the first key sets. Later they come when they come, and `/readyz` says so.
 const FIRST_KEYS: Duration = Duration::from_secs(5);
 /// How long cut connections get to notice.
@@ -137,7 +134,7 @@ impl Edge {
             live,
             composing,
             path: path.to_owned(),
-            service: Service { proxy: Arc::new(proxy(&state)), state },
+            service: service(state),
             keys,
             fetcher,
             bound: Mutex::default(),
@@ -152,15 +149,16 @@ impl Edge {
     }
 }
 
-fn proxy(state: &Arc<State>) -> HttpProxy<EdgeProxy> {
+fn service(state: Arc<State>) -> Service {
+    let phases = Phases { state: state.clone() };
     let conf = ServerConf {
         upstream_keepalive_pool_size: POOL_CONNECTIONS_MAX,
         max_retries: TRIES_MAX,
         ..ServerConf::default()
     };
-    let mut proxy = HttpProxy::new(EdgeProxy { state: state.clone() }, Arc::new(conf));
+    let mut proxy = HttpProxy::new(phases.clone(), Arc::new(conf));
     proxy.handle_init_modules();
-    proxy
+    Service { proxy: Arc::new(proxy), carrier: Arc::new(Carrier::new(phases)), state }
 }
 
 impl Inner {

@@ -23,8 +23,9 @@ use super::http2::Http2;
 use super::stream::ClientStream;
 use super::tls::TlsListener;
 use super::{Conn, ListenerPlan, http1};
+use crate::carry::Carrier;
 use crate::client_address::is_trusted;
-use crate::edge::EdgeProxy;
+use crate::phases::Phases;
 use crate::state::State;
 use crate::tunnel::Tunnel;
 
@@ -35,8 +36,10 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What serves the connections of every listener.
 #[derive(Clone)]
 pub(crate) struct Service {
-    /// Pingora's proxy with our phases; its connection pool is shared by all listeners.
-    pub(crate) proxy: Arc<HttpProxy<EdgeProxy>>,
+    /// Carries exchanges of HTTP/1.1; its connections to upstreams are shared by all listeners.
+    pub(crate) carrier: Arc<Carrier>,
+    /// Pingora's proxy with our phases, for HTTP/2.
+    pub(crate) proxy: Arc<HttpProxy<Phases>>,
     /// The running plan, metrics, logs.
     pub(crate) state: Arc<State>,
 }

@@ -8,17 +8,16 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use pingora_core::apps::{HttpPersistentSettings, HttpServerApp};
 use pingora_core::protocols::IO;
-use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
+use pingora_proxy::Session;
 use sallyport_filters::{ProblemKind, Reply};
 use tokio::io::AsyncWriteExt;
 
-use super::body_end::BodyEnd;
 use super::head_reader::{Arrived, Patience, read_head};
 use super::stream::ClientStream;
 use super::{Conn, Drain, Service};
+use crate::body_end::BodyEnd;
 use crate::head::{self, Framing, HeadLimits};
 use crate::reply;
 use crate::tunnel::Tunnel;
@@ -37,7 +36,6 @@ pub(super) async fn serve<S: IO + 'static>(
         head: *limits.head_timeout,
         bytes_max: usize::try_from(limits.head_bytes.0).unwrap_or(usize::MAX),
     };
-    let mut settings: Option<HttpPersistentSettings> = None;
     let mut arrived = BytesMut::new();
     loop {
         let (body, taken) = match next(&mut stream, &mut arrived, &patience, conn, &mut stop).await {
@@ -54,18 +52,18 @@ pub(super) async fn serve<S: IO + 'static>(
         // An empty remainder would keep the whole buffer for as long as the connection is idle.
         let ahead = if taken < arrived.len() { arrived.split_off(taken) } else { BytesMut::new() };
         stream.begin(body, ahead);
-        let session = session(stream, settings.take(), std::mem::take(&mut arrived), patience.idle.as_secs());
-        let reused = service.proxy.process_new_http(session, &stop).await;
+        let keepalive = (!*stop.borrow()).then_some(patience.idle.as_secs());
+        let session = session(stream, std::mem::take(&mut arrived), keepalive);
+        // Boxed: an idle connection has no room for an exchange.
+        let given_back = Box::pin(service.carrier.carry(session)).await;
         let opened = conn.opened();
-        let reused = reused?;
-        let (given_back, kept) = reused.consume();
         // What Pingora gives back is what it was given.
-        let same = given_back.into_any().downcast::<ClientStream<S>>().ok()?;
+        let same = given_back?.into_any().downcast::<ClientStream<S>>().ok()?;
         if let Some(opened) = opened {
             let (client, ahead) = same.into_parts();
             return Some(opened.run(client, ahead.to_vec(), drain.clone()));
         }
-        (stream, settings) = (same, kept);
+        stream = same;
         arrived = stream.end();
         patience.idle = *limits.idle_timeout;
     }
@@ -118,15 +116,11 @@ fn check(head: &[u8], conn: &Conn) -> Result<Framing, Reply> {
 
 fn session<S: IO + 'static>(
     stream: Box<ClientStream<S>>,
-    settings: Option<HttpPersistentSettings>,
     request: BytesMut,
-    keepalive_seconds: u64,
-) -> ServerSession {
-    let mut session = ServerSession::new_http1(stream);
-    match settings {
-        Some(settings) => settings.apply_to_session(&mut session),
-        None => session.set_keepalive(Some(keepalive_seconds)),
-    }
+    keepalive_seconds: Option<u64>,
+) -> Session {
+    let mut session = Session::new_h1(stream);
+    session.set_keepalive(keepalive_seconds);
     session.set_pipelined_prefix(request);
     session
 }

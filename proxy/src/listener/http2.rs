@@ -11,7 +11,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use sallyport_config::listener::Limits;
 
-use crate::edge::EdgeProxy;
+use crate::phases::Phases;
 
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -19,14 +19,14 @@ const HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// The proxy, with the HTTP/2 settings of one listener.
 pub(super) struct Http2 {
-    proxy: Arc<HttpProxy<EdgeProxy>>,
+    proxy: Arc<HttpProxy<Phases>>,
     h2: H2Options,
     server: HttpServerOptions,
 }
 
 impl Http2 {
     /// Settings from a listener's limits. The safe defaults of Pingora stay underneath (CVE-2026-105297).
-    pub(super) fn new(proxy: Arc<HttpProxy<EdgeProxy>>, limits: &Limits) -> Self {
+    pub(super) fn new(proxy: Arc<HttpProxy<Phases>>, limits: &Limits) -> Self {
         let mut h2 = default_h2_options();
         h2.max_concurrent_streams(limits.h2_streams)
             .max_header_list_size(

@@ -4,7 +4,6 @@
 //! routes or filters. Why there is no Pingora `Server` underneath: docs/decisions/0002-own-accept-loop.md.
 
 mod accept;
-mod body_end;
 mod caps;
 mod head_reader;
 mod http1;

@@ -21,7 +21,7 @@ use pingora_core::protocols::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
-use super::body_end::BodyEnd;
+use crate::body_end::BodyEnd;
 
 /// Writes are gathered up to this many bytes; a head fits, and larger writes go out as they are.
 const GATHERED_BYTES: usize = 4096;
@@ -115,7 +115,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientStream<S> {
 impl<S: AsyncRead + Unpin> ClientStream<S> {
     /// Behind the body: bytes are held back, and only the client's close is told.
     fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut scratch = [0; 4096];
+        let mut scratch = [0; 512];
         while self.ahead.len() < AHEAD_BYTES_MAX {
             let mut read = ReadBuf::new(&mut scratch);
             ready!(Pin::new(&mut self.inner).poll_read(cx, &mut read))?;

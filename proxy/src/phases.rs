@@ -1,18 +1,16 @@
-//! The life of a request, in the order of Pingora's phases. Each phase is a few calls; what they do is elsewhere.
+//! The life of a request, phase by phase. Each phase is a few calls; what they do is elsewhere.
 //!
+//! Who goes through the phases is elsewhere, too: `carry` for HTTP/1.1, Pingora's proxy for HTTP/2 (`pingora.rs`).
 //! docs/life-of-a-request.md walks through this file.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::Session;
 use sallyport_filters::{Exchange, Fault, ProblemKind};
 use sallyport_upstreams::{Observation, Pace};
 
@@ -23,24 +21,15 @@ use crate::state::State;
 use crate::tunnel::{self, Asked, Opening};
 use crate::{body, end, fault, forward, reply};
 
-/// Our side of Pingora's proxy.
-pub(crate) struct EdgeProxy {
+/// The phases of an exchange.
+#[derive(Clone)]
+pub(crate) struct Phases {
     pub(crate) state: Arc<State>,
 }
 
-#[async_trait]
-impl ProxyHttp for EdgeProxy {
-    type CTX = Ctx;
-
-    fn new_ctx(&self) -> Ctx {
-        Ctx::default()
-    }
-
-    /// None: a module would be boxed for every request, and is global where our chains belong to routes.
-    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
-
-    /// Accept the head, choose a route, run its filters; `true` if the edge has answered.
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+impl Phases {
+    /// Accepts the head, chooses a route, runs its filters; `true` if the edge has answered.
+    pub(crate) async fn accept(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         let (begun, accepted) = begin(session, &self.state);
         ctx.begun = begun;
         let mut asked = Asked::Nothing;
@@ -66,53 +55,22 @@ impl ProxyHttp for EdgeProxy {
         }
     }
 
-    /// Choose a target; again for each try.
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        forward::pick(ctx)
-    }
-
-    async fn connected_to_upstream(
-        &self,
-        _session: &mut Session,
-        _reused: bool,
-        _peer: &HttpPeer,
-        _fd: std::os::unix::io::RawFd,
-        digest: Option<&Digest>,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
+    /// Notes a connection to the chosen target: the limits of this try begin.
+    pub(crate) fn connected(&self, digest: Option<&Digest>, ctx: &mut Ctx) {
         let route = ctx.begun.as_ref().and_then(Begun::route);
         let limited =
             route.filter(|_| ctx.outbound.sidecar.as_ref().is_none_or(|seat| seat.sidecar.is_limited()));
         ctx.outbound.pace = limited.map(|route| Pace::new(digest, &route.timeouts));
-        Ok(())
     }
 
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        head: &mut RequestHeader,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
+    /// Shapes the head for the upstream.
+    pub(crate) fn shape(&self, session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
         body::begin_request(session, ctx);
         forward::shape(session, ctx, head)
     }
 
-    async fn request_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        body::request(body, end, ctx)
-    }
-
-    async fn upstream_response_filter(
-        &self,
-        session: &mut Session,
-        head: &mut ResponseHeader,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
+    /// Looks at the upstream's head: it may be worth another try.
+    pub(crate) fn responded(&self, session: &Session, head: &ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         if !forward::is_final(head) {
             return Ok(());
         }
@@ -122,7 +80,8 @@ impl ProxyHttp for EdgeProxy {
         if forward::try_again(session, head, ctx) { Err(forward::try_again_error()) } else { Ok(()) }
     }
 
-    async fn response_filter(
+    /// Shapes the head for the client.
+    pub(crate) fn answer(
         &self,
         session: &mut Session,
         head: &mut ResponseHeader,
@@ -143,23 +102,8 @@ impl ProxyHttp for EdgeProxy {
         Ok(())
     }
 
-    fn response_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        ctx: &mut Ctx,
-    ) -> Result<Option<Duration>> {
-        body::response(body, end, ctx).map(|()| None)
-    }
-
-    fn fail_to_connect(
-        &self,
-        session: &mut Session,
-        _peer: &HttpPeer,
-        ctx: &mut Ctx,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
+    /// A target that cannot be connected to: whether another is tried is in the error.
+    pub(crate) fn unconnected(&self, session: &Session, mut error: Box<Error>, ctx: &mut Ctx) -> Box<Error> {
         forward::observe(ctx, Observation::Failure);
         error.as_up();
         error.set_retry(forward::retries(session, &error, false, ctx));
@@ -167,12 +111,12 @@ impl ProxyHttp for EdgeProxy {
         error
     }
 
-    /// A failure after the connection was made. A pooled connection that turns out to be closed is replaced by Pingora
-    /// itself, once, if the method allows it; that is no retry of ours.
-    fn error_while_proxy(
+    /// A failure after the connection was made. A pooled connection that turns out to be closed is replaced at once, if
+    /// the method allows it; that is no retry of ours.
+    pub(crate) fn broken(
         &self,
         peer: &HttpPeer,
-        session: &mut Session,
+        session: &Session,
         error: Box<Error>,
         ctx: &mut Ctx,
         reused: bool,
@@ -201,8 +145,8 @@ impl ProxyHttp for EdgeProxy {
         error
     }
 
-    /// Every failure ends here; nothing else turns an error into an answer.
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> FailToProxy {
+    /// Every failure ends here; nothing else turns an error into an answer. Gives the status that was answered, 0 if none.
+    pub(crate) async fn failed(&self, session: &mut Session, error: &Error, ctx: &mut Ctx) -> u16 {
         let reply = fault::to_reply(error, ctx.fault.as_ref());
         let code = reply.as_ref().map_or(0, |reply| reply.status.as_u16());
         match reply {
@@ -212,25 +156,11 @@ impl ProxyHttp for EdgeProxy {
             Some(reply) => drop(reply::send(session, ctx, reply).await),
             None => {}
         }
-        FailToProxy { error_code: code, can_reuse_downstream: false }
+        code
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
+    /// The end: filters are told, metrics counted, the access log written.
+    pub(crate) fn end(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Ctx) {
         end::end(session, error, ctx, &self.state);
-    }
-
-    /// The access log says it all, once.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
-        true
-    }
-
-    fn suppress_proxy_warn_log(
-        &self,
-        _session: &Session,
-        _ctx: &Ctx,
-        _error: &Error,
-        _context: pingora_proxy::ProxyWarnLogContext,
-    ) -> bool {
-        true
     }
 }

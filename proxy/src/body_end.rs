@@ -1,7 +1,8 @@
-//! Where the body of an HTTP/1.1 request ends, byte by byte and strictly (RFC 9112, sections 6 and 7.1).
+//! Where the body of an HTTP/1.1 message ends, byte by byte and strictly (RFC 9112, sections 6 and 7.1).
 //!
 //! Pingora parses chunks too, and forgives an empty size line, for instance. Nothing it could forgive gets past this.
-//! Nothing is decoded here: bytes are only counted.
+//! What is read from clients is only counted here ([`BodyEnd::take`]); of an upstream's answer the data is found
+//! ([`BodyEnd::data`]).
 
 use crate::head::Framing;
 
@@ -14,7 +15,7 @@ const SIZE_DIGITS_MAX: u32 = 15;
 
 /// How far a body has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BodyEnd {
+pub(crate) enum BodyEnd {
     /// Whatever comes belongs to the next head: the body is over, or there is none.
     Reached,
     /// So many bytes are missing.
@@ -27,7 +28,7 @@ pub(super) enum BodyEnd {
 
 /// A place in a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub(crate) enum Chunk {
     /// In the digits of a size.
     Size { size: u64, digits: u32 },
     /// In the rest of a size line: extensions, which mean nothing to us.
@@ -48,11 +49,11 @@ pub(super) enum Chunk {
 
 /// A chunked body that breaks the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 impl BodyEnd {
     /// The state before the first byte of a body.
-    pub(super) fn of(framing: Framing) -> BodyEnd {
+    pub(crate) fn of(framing: Framing) -> BodyEnd {
         match framing {
             Framing::None | Framing::Length(0) => BodyEnd::Reached,
             Framing::Length(length) => BodyEnd::Length(length),
@@ -61,7 +62,7 @@ impl BodyEnd {
     }
 
     /// Takes the bytes that have come; the answer is how many of them belong to the body.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         match *self {
             BodyEnd::Unknown => Ok(bytes.len()),
             BodyEnd::Reached => Ok(0),
@@ -97,6 +98,37 @@ impl BodyEnd {
                 Ok(taken)
             }
         }
+    }
+}
+
+impl BodyEnd {
+    /// Finds the next run of data among the bytes that have come: so many bytes of framing, then so many of data. Both
+    /// are taken.
+    ///
+    /// # Errors
+    /// The framing is malformed.
+    pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<(usize, usize), Malformed> {
+        let BodyEnd::Chunked(mut chunk) = *self else { return Ok((0, self.take(bytes)?)) };
+        let mut skipped = 0;
+        while skipped < bytes.len() {
+            if let Chunk::Data { left } = chunk {
+                let data = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len() - skipped);
+                let left = left - data as u64;
+                *self = BodyEnd::Chunked(if left == 0 { Chunk::DataReturn } else { Chunk::Data { left } });
+                return Ok((skipped, data));
+            }
+            let next = chunk.after(bytes[skipped])?;
+            skipped += 1;
+            match next {
+                Some(next) => chunk = next,
+                None => {
+                    *self = BodyEnd::Reached;
+                    return Ok((skipped, 0));
+                }
+            }
+        }
+        *self = BodyEnd::Chunked(chunk);
+        Ok((skipped, 0))
     }
 }
 
@@ -230,5 +262,25 @@ mod tests {
             let taken = chunked().take(&bytes);
             prop_assert!(taken.is_err() || taken.is_ok_and(|taken| taken <= bytes.len()));
         }
+    }
+
+    /// RFC 9112, section 7.1.3.
+    #[test]
+    fn the_data_of_a_chunked_body_is_found_however_it_is_cut() {
+        let body = b"3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\nTrailer: t\r\n\r\nHTTP/1.1 200 OK";
+        for size in 1..body.len() {
+            let (mut end, mut data, mut taken) = (chunked(), Vec::new(), 0);
+            for mut piece in body.chunks(size) {
+                while !piece.is_empty() && end != BodyEnd::Reached {
+                    let (skip, run) = end.data(piece).unwrap();
+                    data.extend_from_slice(&piece[skip..skip + run]);
+                    taken += skip + run;
+                    piece = &piece[skip + run..];
+                }
+            }
+            assert_eq!(data, b"abc0123456789", "pieces of {size}");
+            assert_eq!(&body[taken..], b"HTTP/1.1 200 OK", "pieces of {size}");
+        }
+        assert_eq!(chunked().data(b"x\r\n"), Err(Malformed));
     }
 }

@@ -1,0 +1,107 @@
+//! A connection to an HTTP/1.1 upstream: bytes in, bytes out, each within its time.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use pingora_core::protocols::{Digest, Stream};
+use pingora_error::{Error, ErrorType, OrErr, Result, RetryType};
+use pingora_timeout::timeout;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+
+/// Read at once. Also what a stream of Pingora's buffers: reads of this size go past that buffer.
+const READ_BYTES: usize = 64 * 1024;
+
+thread_local! {
+    /// Small answers are read here and copied out, so that a waiting connection holds no buffer.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
+}
+
+/// A connection, and what is known of it.
+pub(super) struct Connection {
+    stream: Stream,
+    digest: Digest,
+}
+
+impl Connection {
+    pub(super) fn of(stream: Stream) -> Self {
+        let digest = Digest { proxy_digest: stream.get_proxy_digest(), ..Digest::default() };
+        Connection { stream, digest }
+    }
+
+    /// What the one who connected has left with it.
+    pub(super) fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// Whether the other side has neither closed nor said anything.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0; 1];
+        let mut read = ReadBuf::new(&mut byte);
+        let mut cx = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.stream).poll_read(&mut cx, &mut read).is_pending()
+    }
+
+    /// Sends pieces, all of them, and flushes.
+    ///
+    /// # Errors
+    /// The connection is broken, or the other side does not take them in time.
+    pub(super) async fn send(&mut self, pieces: &[&[u8]], limit: Option<Duration>) -> Result<()> {
+        let all = async {
+            for piece in pieces {
+                self.stream.write_all(piece).await?;
+            }
+            self.stream.flush().await
+        };
+        within(limit, all, ErrorType::WriteTimedout).await?.or_err(ErrorType::WriteError, "while sending")
+    }
+
+    /// Reads what has come, at least a byte, behind what is in the buffer; 0 where the other side has closed. `left` is
+    /// how much is known to follow.
+    ///
+    /// # Errors
+    /// The connection is broken, or nothing comes in time.
+    pub(super) async fn read(
+        &mut self,
+        arrived: &mut BytesMut,
+        left: u64,
+        limit: Option<Duration>,
+    ) -> Result<usize> {
+        let read = if left >= READ_BYTES as u64 {
+            arrived.reserve(READ_BYTES);
+            within(limit, self.stream.read_buf(arrived), ErrorType::ReadTimedout).await?
+        } else {
+            let some = poll_fn(|cx| self.poll_read(cx, arrived));
+            within(limit, some, ErrorType::ReadTimedout).await?
+        };
+        read.map_err(|cause| {
+            let from_system = cause.raw_os_error().is_some();
+            let mut error = Error::because(ErrorType::ReadError, "while reading the answer", cause);
+            // Not so an error of TLS: that is no connection which was just closed.
+            if from_system {
+                error.retry = RetryType::ReusedOnly;
+            }
+            error
+        })
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, arrived: &mut BytesMut) -> Poll<io::Result<usize>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+            arrived.extend_from_slice(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
+    }
+}
+
+async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>, late: ErrorType) -> Result<T> {
+    match limit {
+        Some(limit) => timeout(limit, work).await.map_err(|_| Error::explain(late, "of the upstream")),
+        None => Ok(work.await),
+    }
+}
