@@ -2,5 +2,7 @@
 //!
 //! This crate measures; it is no part of the product. `make bench` runs it.
 
+pub mod contest;
 pub mod data;
 pub mod process;
+pub mod scenario;

@@ -33,7 +33,8 @@ pub struct Process {
 }
 
 impl Core {
-    fn list(self) -> &'static str {
+    /// As taskset(1) wants it.
+    pub fn list(self) -> &'static str {
         match self {
             Core::Measured => "0",
             Core::Load => "1",

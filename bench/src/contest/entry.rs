@@ -1,0 +1,145 @@
+//! A rival with one configuration: started, measured, reloaded.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::rival::{Reload, Rival};
+use super::settings::Settings;
+use super::template;
+use crate::process::{Core, Process, free_port};
+
+/// A rival with the configuration for a kind of work.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    name: String,
+    rival: &'static Rival,
+    work: &'static str,
+    values: Vec<(String, String)>,
+}
+
+/// An entry that runs and listens, until this is dropped.
+pub struct Running {
+    /// As in the figures.
+    pub name: String,
+    /// Which program.
+    pub rival: &'static Rival,
+    /// Where it listens, on loopback.
+    pub port: u16,
+    /// Its process.
+    pub process: Process,
+    /// Its configuration.
+    pub file: PathBuf,
+}
+
+impl Entry {
+    /// A rival with `rivals/NAME/WORK.EXT`.
+    pub fn new(rival: &'static Rival, work: &'static str) -> Entry {
+        Entry { name: rival.name.to_owned(), rival, work, values: Vec::new() }
+    }
+
+    /// Gives it a name of its own in the figures, where a rival takes part twice.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Entry {
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// A value for the placeholder `@NAME@` of its configuration. `@PORT@`, where it has to listen, `@ADMIN@`, one more port
+    /// that is free, `@FOLDER@`, the scenario's folder, and `@OWN@`, its own folder in that, need not be given.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl ToString) -> Entry {
+        self.values.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// Starts it on the measured core and waits until it listens. Its files are in `folder/NAME`, its log `NAME.log` there.
+    ///
+    /// # Errors
+    /// There is no such program, its configuration lacks a value, or it does not listen.
+    pub fn start(&self, settings: &Settings, folder: &Path) -> Result<Running> {
+        let program = self.rival.program(settings)?;
+        let log = self.name.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        let own = folder.join(&log);
+        fs::create_dir_all(&own)?;
+        let port = free_port()?;
+        let text = self.text(settings, folder, &own, port)?;
+        let file = own.join(format!("{}.{}", self.work, self.rival.extension));
+        fs::write(&file, &text)?;
+        let arguments = self.rival.arguments(&file, &text);
+        let mut process = Process::start(&log, Core::Measured, &own, program, arguments)?;
+        process.listens(port).with_context(|| format!("see {}", own.join(format!("{log}.log")).display()))?;
+        Ok(Running { name: self.name.clone(), rival: self.rival, port, process, file })
+    }
+
+    /// Its configuration with everything filled in.
+    fn text(&self, settings: &Settings, folder: &Path, own: &Path, port: u16) -> Result<String> {
+        let file =
+            settings.rivals.join(self.rival.folder).join(format!("{}.{}", self.work, self.rival.extension));
+        let template =
+            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let mut values = self.values.clone();
+        values.extend([
+            ("PORT".to_owned(), port.to_string()),
+            ("ADMIN".to_owned(), free_port()?.to_string()),
+            ("FOLDER".to_owned(), folder.display().to_string()),
+            ("OWN".to_owned(), own.display().to_string()),
+        ]);
+        template::fill(&template, &values).with_context(|| file.display().to_string())
+    }
+}
+
+impl Running {
+    /// CPU time of this process for each answer to a load that `put` puts on it and counts, in µs.
+    ///
+    /// # Errors
+    /// `put` fails or has no answers; the process has ended.
+    pub fn cpu_us_each(&self, put: impl FnOnce() -> Result<u64>) -> Result<f64> {
+        let before = self.process.cpu()?;
+        let answers = put().with_context(|| self.name.clone())?;
+        ensure!(answers > 0, "{} has answered nothing", self.name);
+        let used = self.process.cpu()?.saturating_sub(before);
+        Ok(used.as_secs_f64() * 1e6 / answers as f64)
+    }
+
+    /// Replaces a file by moving another over it, and has its configuration read again, in the rival's own way. Whether it
+    /// has is to be seen from its answers.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the rival cannot reload.
+    pub fn reload(&self, file: &Path, text: &str) -> Result<()> {
+        let new = file.with_extension("new");
+        fs::write(&new, text)?;
+        fs::rename(&new, file)?;
+        match self.rival.reload {
+            Reload::Watches => Ok(()),
+            Reload::Never => bail!("{} does not reload", self.name),
+            Reload::Hangup => {
+                let status = Command::new("kill").args(["-HUP", &self.process.id().to_string()]).status()?;
+                ensure!(status.success(), "{} has ended", self.name);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Starts all entries whose programs can be had; says which cannot.
+///
+/// # Errors
+/// One that is there does not start: its configuration is wrong, so there would be nothing to compare.
+pub fn start_all(
+    settings: &Settings,
+    folder: &Path,
+    entries: &[Entry],
+) -> Result<(Vec<Running>, Vec<String>)> {
+    let (mut running, mut missing) = (Vec::new(), Vec::new());
+    for entry in entries {
+        match entry.rival.program(settings) {
+            Ok(_) => running.push(entry.start(settings, folder).with_context(|| entry.name.clone())?),
+            Err(error) => missing.push(format!("{}: {error:#}", entry.name)),
+        }
+    }
+    Ok((running, missing))
+}

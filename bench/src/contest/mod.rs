@@ -1,0 +1,18 @@
+//! What every scenario needs to let contestants do the same work in turn: who there is, their configurations, starting
+//! them, asking them once, putting load on them, and keeping the figures. What is done and measured is the scenarios' affair.
+
+pub mod answer;
+pub mod backend;
+pub mod entry;
+pub mod rival;
+pub mod samples;
+pub mod settings;
+pub mod template;
+pub mod wrk;
+
+pub use answer::{Answer, Request};
+pub use backend::Backend;
+pub use entry::{Entry, Running, start_all};
+pub use rival::{CADDY, ENVOY, HAPROXY, NGINX, PINGORA, RIVALS, Rival, SALLYPORT, TRAEFIK};
+pub use samples::Samples;
+pub use settings::{Round, Settings};

@@ -1,0 +1,128 @@
+//! The load that is as much as a contestant can take: wrk, in a closed loop on the load core.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::settings::Settings;
+use crate::process::Core;
+
+/// Above this, wrk would spend its time on handing bodies to the script that measures them. Their total is looked at instead.
+const LENGTH_EACH_BYTES_MAX: u64 = 32 * 1024;
+/// What a head may have in bytes.
+const HEAD_BYTES_MAX: u64 = 2048;
+
+/// A load in a closed loop: each connection asks again as soon as it has its answer.
+#[derive(Debug, Clone)]
+pub struct Closed {
+    /// Where to, on loopback.
+    pub port: u16,
+    /// What is asked for.
+    pub path: String,
+    /// Bytes that the body of every answer has to have.
+    pub body_bytes: u64,
+    /// A file of tokens, one a line, that take turns as `Authorization: Bearer TOKEN`.
+    pub tokens: Option<PathBuf>,
+    /// Further header fields of every request.
+    pub fields: Vec<(String, String)>,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Answered {
+    /// Right answers; there were no others.
+    pub answers: u64,
+    /// A second.
+    pub rate: f64,
+}
+
+impl Closed {
+    /// `GET` of a path without tokens.
+    pub fn get(port: u16, path: &str, body_bytes: u64) -> Closed {
+        Closed { port, path: path.to_owned(), body_bytes, tokens: None, fields: Vec::new() }
+    }
+
+    /// Puts the load on for as long as the settings say. wrk's script is written into `folder`.
+    ///
+    /// # Errors
+    /// There is no wrk, or an answer was not the right one.
+    pub fn run(&self, settings: &Settings, folder: &Path) -> Result<Answered> {
+        let script = folder.join("load.lua");
+        fs::write(&script, self.script())?;
+        let out = Command::new("taskset")
+            .args(["-c", Core::Load.list(), "wrk", "-t1", "--timeout", "10s"])
+            .arg(format!("-c{}", settings.connections))
+            .arg(format!("-d{}s", settings.seconds))
+            .arg("-s")
+            .arg(&script)
+            .arg(format!("http://127.0.0.1:{}{}", self.port, self.path))
+            .output()
+            .context("cannot start wrk")?;
+        let said = String::from_utf8_lossy(&out.stdout);
+        ensure!(out.status.success(), "wrk: {said}{}", String::from_utf8_lossy(&out.stderr));
+        self.judge(&said).with_context(|| format!("{} on port {}", self.path, self.port))
+    }
+
+    fn script(&self) -> String {
+        let tokens = self
+            .tokens
+            .as_ref()
+            .map_or_else(|| "nil".to_owned(), |file| format!("{:?}", file.display().to_string()));
+        let fields: String =
+            self.fields.iter().map(|(name, value)| format!("[{name:?}] = {value:?}, ")).collect();
+        let each = if self.body_bytes <= LENGTH_EACH_BYTES_MAX { EACH } else { "" };
+        format!(
+            "local path, body_bytes, tokens, fields = {:?}, {}, {tokens}, {{ {fields}}}\n{SCRIPT}{each}",
+            self.path, self.body_bytes
+        )
+    }
+
+    /// Reads the line that the script prints at the end.
+    fn judge(&self, said: &str) -> Result<Answered> {
+        let line = said
+            .lines()
+            .find_map(|line| line.strip_prefix("figures "))
+            .context("wrk has not come to its end")?;
+        let numbers: Vec<u64> = line.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
+        let &[answers, micros, bytes, errors, wrong] = &numbers[..] else { anyhow::bail!("wrk: {line}") };
+        ensure!(answers > 0, "no answer at all: {said}");
+        ensure!(errors + wrong == 0, "{errors} errors and {wrong} wrong answers of {answers}: {said}");
+        let least = answers * self.body_bytes;
+        let most = answers * (self.body_bytes + HEAD_BYTES_MAX);
+        ensure!((least..=most).contains(&bytes), "{bytes} bytes in {answers} answers of {}", self.body_bytes);
+        Ok(Answered { answers, rate: answers as f64 * 1e6 / micros as f64 })
+    }
+}
+
+/// Asks with the tokens in turn. Statuses from 400 are errors to wrk itself.
+const SCRIPT: &str = r#"
+local requests, i = {}, 0
+init = function()
+  if tokens then
+    for line in io.lines(tokens) do
+      fields["Authorization"] = "Bearer " .. line
+      requests[#requests + 1] = wrk.format("GET", path, fields)
+    end
+  else
+    requests[1] = wrk.format("GET", path, fields)
+  end
+end
+request = function() i = i % #requests + 1; return requests[i] end
+wrong = 0
+local thread
+setup = function(one) thread = one end
+done = function(summary)
+  local e = summary.errors
+  io.write(string.format("figures %d %d %d %d %d\n", summary.requests, summary.duration, summary.bytes,
+    e.status + e.connect + e.read + e.write + e.timeout, thread:get("wrong")))
+end
+"#;
+
+/// Looks at each answer.
+const EACH: &str = "
+response = function(status, _, body)
+  if status ~= 200 or #body ~= body_bytes then wrong = wrong + 1 end
+end
+";
