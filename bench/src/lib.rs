@@ -4,5 +4,6 @@
 
 pub mod contest;
 pub mod data;
+pub mod load;
 pub mod process;
 pub mod scenario;

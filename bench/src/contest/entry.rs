@@ -30,6 +30,8 @@ pub struct Running {
     pub port: u16,
     /// Its process.
     pub process: Process,
+    /// The folder of its files.
+    pub own: PathBuf,
     /// Its configuration.
     pub file: PathBuf,
 }
@@ -55,7 +57,8 @@ impl Entry {
         self
     }
 
-    /// Starts it on the measured core and waits until it listens. Its files are in `folder/NAME`, its log `NAME.log` there.
+    /// Starts it on the measured core and waits until it listens. Its files are in `folder/NAME`, its log `NAME.log` there:
+    /// its configuration, and whatever else is named `WORK-...` beside that, with everything filled in.
     ///
     /// # Errors
     /// There is no such program, its configuration lacks a value, or it does not listen.
@@ -65,21 +68,18 @@ impl Entry {
         let own = folder.join(&log);
         fs::create_dir_all(&own)?;
         let port = free_port()?;
-        let text = self.text(settings, folder, &own, port)?;
-        let file = own.join(format!("{}.{}", self.work, self.rival.extension));
-        fs::write(&file, &text)?;
+        let main = format!("{}.{}", self.work, self.rival.extension);
+        self.write_files(settings, &self.all_values(folder, &own, port)?, &own)?;
+        let file = own.join(&main);
+        let text =
+            fs::read_to_string(&file).with_context(|| format!("there is no {}/{main}", self.rival.folder))?;
         let arguments = self.rival.arguments(&file, &text);
         let mut process = Process::start(&log, Core::Measured, &own, program, arguments)?;
         process.listens(port).with_context(|| format!("see {}", own.join(format!("{log}.log")).display()))?;
-        Ok(Running { name: self.name.clone(), rival: self.rival, port, process, file })
+        Ok(Running { name: self.name.clone(), rival: self.rival, port, process, own, file })
     }
 
-    /// Its configuration with everything filled in.
-    fn text(&self, settings: &Settings, folder: &Path, own: &Path, port: u16) -> Result<String> {
-        let file =
-            settings.rivals.join(self.rival.folder).join(format!("{}.{}", self.work, self.rival.extension));
-        let template =
-            fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+    fn all_values(&self, folder: &Path, own: &Path, port: u16) -> Result<Vec<(String, String)>> {
         let mut values = self.values.clone();
         values.extend([
             ("PORT".to_owned(), port.to_string()),
@@ -87,7 +87,22 @@ impl Entry {
             ("FOLDER".to_owned(), folder.display().to_string()),
             ("OWN".to_owned(), own.display().to_string()),
         ]);
-        template::fill(&template, &values).with_context(|| file.display().to_string())
+        Ok(values)
+    }
+
+    /// Its configuration and what belongs to it.
+    fn write_files(&self, settings: &Settings, values: &[(String, String)], own: &Path) -> Result<()> {
+        let folder = settings.rivals.join(self.rival.folder);
+        for file in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+            let file = file?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            let Some(rest) = name.strip_prefix(self.work) else { continue };
+            if rest.starts_with(['.', '-']) {
+                let text = template::fill(&fs::read_to_string(file.path())?, values);
+                fs::write(own.join(&name), text.with_context(|| file.path().display().to_string())?)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -3,16 +3,21 @@
 
 pub mod answer;
 pub mod backend;
+pub mod calls;
 pub mod entry;
+pub mod open;
 pub mod rival;
 pub mod samples;
 pub mod settings;
 pub mod template;
+pub mod tokens;
 pub mod wrk;
 
 pub use answer::{Answer, Request};
 pub use backend::Backend;
+pub use calls::Calls;
 pub use entry::{Entry, Running, start_all};
 pub use rival::{CADDY, ENVOY, HAPROXY, NGINX, PINGORA, RIVALS, Rival, SALLYPORT, TRAEFIK};
 pub use samples::Samples;
 pub use settings::{Round, Settings};
+pub use tokens::{Issuer, Signature};

@@ -1,11 +1,12 @@
 //! The load that is as much as a contestant can take: wrk, in a closed loop on the load core.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::calls::Calls;
 use super::settings::Settings;
 use crate::process::Core;
 
@@ -13,21 +14,6 @@ use crate::process::Core;
 const LENGTH_EACH_BYTES_MAX: u64 = 32 * 1024;
 /// What a head may have in bytes.
 const HEAD_BYTES_MAX: u64 = 2048;
-
-/// A load in a closed loop: each connection asks again as soon as it has its answer.
-#[derive(Debug, Clone)]
-pub struct Closed {
-    /// Where to, on loopback.
-    pub port: u16,
-    /// What is asked for.
-    pub path: String,
-    /// Bytes that the body of every answer has to have.
-    pub body_bytes: u64,
-    /// A file of tokens, one a line, that take turns as `Authorization: Bearer TOKEN`.
-    pub tokens: Option<PathBuf>,
-    /// Further header fields of every request.
-    pub fields: Vec<(String, String)>,
-}
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,17 +24,12 @@ pub struct Answered {
     pub rate: f64,
 }
 
-impl Closed {
-    /// `GET` of a path without tokens.
-    pub fn get(port: u16, path: &str, body_bytes: u64) -> Closed {
-        Closed { port, path: path.to_owned(), body_bytes, tokens: None, fields: Vec::new() }
-    }
-
-    /// Puts the load on for as long as the settings say. wrk's script is written into `folder`.
+impl Calls {
+    /// Asks in a closed loop, each connection again as soon as it has its answer, for as long as the settings say. wrk's script is written into `folder`.
     ///
     /// # Errors
     /// There is no wrk, or an answer was not the right one.
-    pub fn run(&self, settings: &Settings, folder: &Path) -> Result<Answered> {
+    pub fn saturate(&self, settings: &Settings, folder: &Path) -> Result<Answered> {
         let script = folder.join("load.lua");
         fs::write(&script, self.script())?;
         let out = Command::new("taskset")
