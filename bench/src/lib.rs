@@ -5,5 +5,8 @@
 pub mod contest;
 pub mod data;
 pub mod load;
+pub mod machine;
 pub mod process;
+pub mod report;
+pub mod run;
 pub mod scenario;

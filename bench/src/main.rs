@@ -1,3 +1,38 @@
 //! The program that runs the scenarios.
 
-fn main() {}
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use sallyport_bench::{load::Load, report, run};
+
+/// Sallyport side by side with its rivals.
+#[derive(Debug, Parser)]
+#[command(name = "sallyport-bench")]
+enum Command {
+    /// Run scenarios and write a report.
+    Run(run::Options),
+    /// Write the report of a run again, from its data.
+    Report {
+        /// The folder of the run, with `data.json`.
+        folder: PathBuf,
+    },
+    /// The clients that scenarios start.
+    #[command(subcommand)]
+    Load(Load),
+}
+
+fn main() -> Result<()> {
+    match Command::parse() {
+        Command::Run(options) => options.run(),
+        Command::Report { folder } => {
+            let file = folder.join("data.json");
+            let data = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let run = serde_json::from_slice(&data)
+                .with_context(|| format!("{} is not that of a run", file.display()))?;
+            report::write(&run, &folder)
+        }
+        Command::Load(load) => load.run(),
+    }
+}
