@@ -1,15 +1,23 @@
 //! A rival with one configuration: started, measured, reloaded.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::answer::Request;
 use super::rival::{Reload, Rival};
 use super::settings::Settings;
 use super::template;
 use crate::process::{Core, Process, free_port};
+
+/// How long a contestant may take to read its routes.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A rival with the configuration for a kind of work.
 #[derive(Debug, Clone)]
@@ -73,8 +81,12 @@ impl Entry {
         let file = own.join(&main);
         let text =
             fs::read_to_string(&file).with_context(|| format!("there is no {}/{main}", self.rival.folder))?;
-        let arguments = self.rival.arguments(&file, &text);
-        let mut process = Process::start(&log, Core::Measured, &own, program, arguments)?;
+        // With a home of its own: some write there (Caddy its last configuration).
+        let mut arguments: Vec<OsString> =
+            ["-u", "XDG_CONFIG_HOME", "-u", "XDG_DATA_HOME"].map(OsString::from).into();
+        arguments.extend([format!("HOME={}", own.display()).into(), program.into()]);
+        arguments.extend(self.rival.arguments(&file, &text));
+        let mut process = Process::start(&log, Core::Measured, &own, "env", arguments)?;
         process.listens(port).with_context(|| format!("see {}", own.join(format!("{log}.log")).display()))?;
         Ok(Running { name: self.name.clone(), rival: self.rival, port, process, own, file })
     }
@@ -107,6 +119,22 @@ impl Entry {
 }
 
 impl Running {
+    /// Waits until it answers `GET` of a path with a status: some listen before they have read their routes.
+    ///
+    /// # Errors
+    /// It does not in time.
+    pub fn comes_to_answer(&self, path: &str, status: u16) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let is = Request::get(self.port, path).send()?.status;
+            if is == status {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "{} answers {is} in place of {status} to {path}", self.name);
+            sleep(LOOK_EVERY);
+        }
+    }
+
     /// CPU time of this process for each answer to a load that `put` puts on it and counts, in µs.
     ///
     /// # Errors

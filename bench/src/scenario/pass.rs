@@ -52,6 +52,7 @@ pub fn run(settings: &Settings) -> Result<Scenario> {
 }
 
 fn bodies_arrive(running: &Running) -> Result<Check> {
+    running.comes_to_answer(USUAL, 200)?;
     for (path, bytes) in BODIES {
         let answer = Request::get(running.port, path).send()?;
         ensure!(answer.status == 200, "{path}: status {}", answer.status);
