@@ -7,7 +7,7 @@ PROFILE ?= dev
 STEP := ./scripts/step.sh
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test fmt lint fuzz clients realtime deny setup
+.PHONY: demo test fmt lint fuzz clients realtime deny bench bench-full setup
 
 ## A guarded edge in front of sample services, with a curl line for each capability.
 demo:
@@ -53,6 +53,14 @@ realtime:
 ## Licences, duplicates, sources, advisories of the dependencies.
 deny: setup
 	./scripts/deny.sh
+
+## Sallyport side by side with its rivals, on this machine: a report in bench/results, in less than ten minutes once all is built.
+bench:
+	@./scripts/bench.sh --quick $(BENCH)
+
+## The same, longer and so more exact, about an hour; BENCH="--only pass,job" make bench-full
+bench-full:
+	@./scripts/bench.sh --full $(BENCH)
 
 setup:
 	@./scripts/setup.sh test

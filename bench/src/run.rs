@@ -31,10 +31,10 @@ pub struct Options {
     /// Connections that carry the load.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
     connections: u32,
-    /// The folder with `sallyport` and `examples/bare_pingora`. Default: target/release.
+    /// The folder with `sallyport` and `examples/bare_pingora`. Default: `release` of the target folder that this is in.
     #[arg(long, value_name = "DIR")]
     programs: Option<PathBuf>,
-    /// The Python environment with the rivals that come from PyPI. Default: target/venv-bench.
+    /// The Python environment with the rivals that come from PyPI. Default: `venv-bench` of that target folder.
     #[arg(long, value_name = "DIR")]
     installed: Option<PathBuf>,
     /// Where the results go. Default: bench/results/DATE-COMMIT.
@@ -100,7 +100,12 @@ impl Options {
     }
 
     fn settings(&self) -> Result<Settings> {
-        let target = PathBuf::from(std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()));
+        // This program is in `target/release` or `target/debug`; what is measured was built for release in any case.
+        let program = std::env::current_exe()?;
+        let target = program
+            .parent()
+            .and_then(Path::parent)
+            .context("this program is not in Cargo's target folder")?;
         let rivals = Path::new("bench/rivals");
         ensure!(rivals.is_dir(), "there is no bench/rivals here; start it in the folder of the repository");
         Ok(Settings {

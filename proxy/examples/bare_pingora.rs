@@ -1,4 +1,4 @@
-//! Pingora with one upstream and nothing else: the floor that `scripts/overhead.py` measures the edge against.
+//! Pingora with one upstream and nothing else: the floor that `make bench` measures the edge against.
 //!
 //! `bare_pingora LISTEN UPSTREAM`
 

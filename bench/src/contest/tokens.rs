@@ -158,3 +158,36 @@ pub fn openssl(folder: &Path, arguments: &[&str]) -> Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{DecodingKey, Validation, decode};
+
+    use super::*;
+
+    #[test]
+    fn tokens_hold_with_the_keys_of_the_set_and_no_others() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let issuer = Issuer::new(folder.path()).unwrap();
+        let stranger = Issuer::new(other.path()).unwrap();
+        let set: JwkSet =
+            serde_json::from_slice(&fs::read(folder.path().join("jwks.json")).unwrap()).unwrap();
+        for signature in [Signature::Rs256, Signature::Es256] {
+            let mut wanted = Validation::new(signature.algorithm());
+            wanted.set_audience(&["edge"]);
+            wanted.set_issuer(&["https://issuer.test"]);
+            let key = DecodingKey::from_jwk(set.find(signature.kid()).unwrap()).unwrap();
+            let subject = |token: &str| {
+                decode::<Map<String, Value>>(token, &key, &wanted).map(|data| data.claims["sub"].clone())
+            };
+            assert_eq!(subject(&issuer.token(signature, "ann").unwrap()).unwrap(), "ann");
+            assert!(subject(&stranger.token(signature, "ann").unwrap()).is_err());
+            let expired = issuer.token_with(signature, "ann", json!({ "exp": 1_600_000_000 })).unwrap();
+            assert!(subject(&expired).is_err());
+        }
+        let file = issuer.tokens(Signature::Es256).unwrap();
+        let mut tokens: Vec<String> = fs::read_to_string(file).unwrap().lines().map(str::to_owned).collect();
+        tokens.dedup();
+        assert_eq!(tokens.len(), TOKENS);
+    }
+}

@@ -43,7 +43,8 @@ impl Calls {
             .context("cannot start wrk")?;
         let said = String::from_utf8_lossy(&out.stdout);
         ensure!(out.status.success(), "wrk: {said}{}", String::from_utf8_lossy(&out.stderr));
-        self.judge(&said).with_context(|| format!("{} on port {}", self.path, self.port))
+        self.judge(&said, settings.connections)
+            .with_context(|| format!("{} on port {}", self.path, self.port))
     }
 
     fn script(&self) -> String {
@@ -61,7 +62,7 @@ impl Calls {
     }
 
     /// Reads the line that the script prints at the end.
-    fn judge(&self, said: &str) -> Result<Answered> {
+    fn judge(&self, said: &str, connections: u32) -> Result<Answered> {
         let line = said
             .lines()
             .find_map(|line| line.strip_prefix("figures "))
@@ -71,7 +72,8 @@ impl Calls {
         ensure!(answers > 0, "no answer at all: {said}");
         ensure!(errors + wrong == 0, "{errors} errors and {wrong} wrong answers of {answers}: {said}");
         let least = answers * self.body_bytes;
-        let most = answers * (self.body_bytes + HEAD_BYTES_MAX);
+        // Answers that were on their way at the end have brought bytes too.
+        let most = (answers + u64::from(connections)) * (self.body_bytes + HEAD_BYTES_MAX);
         ensure!((least..=most).contains(&bytes), "{bytes} bytes in {answers} answers of {}", self.body_bytes);
         Ok(Answered { answers, rate: answers as f64 * 1e6 / micros as f64 })
     }
@@ -107,3 +109,43 @@ response = function(status, _, body)
   if status ~= 200 or #body ~= body_bytes then wrong = wrong + 1 end
 end
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(figures: &str) -> Result<Answered, String> {
+        let said = format!("Running 1s test\nfigures {figures}\n");
+        Calls::get(80, "/b100", 100).judge(&said, 2).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn right_answers_are_counted_by_the_second() {
+        assert_eq!(judged("5000 2000000 1000000 0 0").unwrap(), Answered { answers: 5000, rate: 2500.0 });
+    }
+
+    #[test]
+    fn what_was_not_right_is_no_figure() {
+        for (figures, why) in [
+            ("0 2000000 0 0 0", "no answer at all"),
+            ("5000 2000000 1000000 1 0", "1 errors and 0 wrong answers of 5000"),
+            ("5000 2000000 1000000 0 7", "0 errors and 7 wrong answers of 5000"),
+            ("5000 2000000 499999 0 0", "499999 bytes in 5000 answers of 100"),
+            ("5000 2000000 99999999 0 0", "99999999 bytes in 5000 answers of 100"),
+        ] {
+            let error = judged(figures).unwrap_err();
+            assert!(error.starts_with(why), "{figures}: {error}");
+        }
+        assert!(Calls::get(80, "/", 1).judge("unable to connect", 2).is_err());
+    }
+
+    #[test]
+    fn the_script_has_what_is_asked_for() {
+        let mut calls = Calls::get(80, "/b\"100", 100);
+        calls.fields.push(("Origin".to_owned(), "https://app.test".to_owned()));
+        let script = calls.script();
+        assert!(script.starts_with(r#"local path, body_bytes, tokens, fields = "/b\"100", 100, nil, { ["Origin"] = "https://app.test", }"#), "{script}");
+        assert!(script.contains("response = function"));
+        assert!(!Calls::get(80, "/", 100_000).script().contains("response = function"));
+    }
+}

@@ -21,7 +21,7 @@ const ABOUT: &str = "\
 `GET` over HTTP/1.1 with keep-alive on both sides, no TLS, no filter, no log. Each contestant has one thread, pinned to a core of \
 its own; load and backend (nginx) share the other. wrk asks as fast as answers come, on as many connections for all; the first \
 figure is CPU time of the contestant's process over the answers. Latency is measured in an open loop at parts of what each \
-reached itself with 1 KiB, from when a request was due. Status and length of answers are checked: of each one up to 16 KiB, of \
+reached itself with 1 KiB, and at a rate that is the same for all, from when a request was due. Status and length of answers are checked: of each one up to 16 KiB, of \
 256 KiB the status of each and the length of all together. Where a contestant is faster than the load core, requests a second say what \
 that core can do; CPU time does not depend on it.";
 
@@ -34,12 +34,16 @@ pub fn run(settings: &Settings) -> Result<Scenario> {
     let backend = Backend::start(settings, &folder)?;
     let all = [&PINGORA, &SALLYPORT, &NGINX, &HAPROXY, &ENVOY, &TRAEFIK, &CADDY];
     let entries: Vec<Entry> = all.map(|rival| Entry::new(rival, NAME).with("BACKEND", backend.port)).into();
-    let (contestants, missing) = start_all(settings, &folder, &entries)?;
+    let (contestants, mut missing) = start_all(settings, &folder, &entries)?;
     let mut checks = Vec::new();
     for running in &contestants {
         checks.push(bodies_arrive(running).with_context(|| running.name.clone())?);
     }
     let figures = measure(settings, &folder, &contestants)?;
+    let names: Vec<&str> = contestants.iter().map(|running| running.name.as_str()).collect();
+    for (_, bytes) in BODIES {
+        missing.extend(figures.not_saturated(&names, &size(bytes)));
+    }
     Ok(Scenario {
         name: NAME.to_owned(),
         title: "Passing through".to_owned(),
