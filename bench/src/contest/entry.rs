@@ -186,3 +186,54 @@ pub fn start_all(
     }
     Ok((running, missing))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rival::RIVALS;
+    use super::*;
+
+    fn settings(rivals: &Path) -> Settings {
+        let none = PathBuf::new;
+        Settings {
+            quick: true,
+            rounds: 1,
+            seconds: 1,
+            connections: 1,
+            programs: none(),
+            installed: none(),
+            rivals: rivals.to_owned(),
+            folder: none(),
+        }
+    }
+
+    /// A configuration with a placeholder that nobody fills would be found only when that scenario runs.
+    #[test]
+    fn what_is_given_fills_every_configuration() {
+        let rivals = Path::new(env!("CARGO_MANIFEST_DIR")).join("rivals");
+        let settings = settings(&rivals);
+        let own = tempfile::tempdir().unwrap();
+        let mut written = 0;
+        for rival in RIVALS {
+            for (work, given) in [("pass", &["BACKEND"][..]), ("job", &["BACKEND", "LIMIT", "CACHE"])] {
+                let entry = given.iter().fold(Entry::new(rival, work), |entry, name| entry.with(name, 1));
+                let values = entry.all_values(Path::new("/folder"), own.path(), 1).unwrap();
+                entry.write_files(&settings, &values, own.path()).unwrap();
+                written += usize::from(own.path().join(format!("{work}.{}", rival.extension)).is_file());
+            }
+            fs::read_dir(own.path()).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
+        }
+        assert_eq!(written, 7 + 3, "all pass, three do the whole job");
+    }
+
+    #[test]
+    fn a_configuration_without_its_value_is_refused_with_its_name() {
+        let rivals = tempfile::tempdir().unwrap();
+        fs::create_dir(rivals.path().join("nginx")).unwrap();
+        fs::write(rivals.path().join("nginx/pass.conf"), "listen @PROT@;").unwrap();
+        let settings = settings(rivals.path());
+        let error =
+            Entry::new(&super::super::NGINX, "pass").write_files(&settings, &[], rivals.path()).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.ends_with("nginx/pass.conf: the placeholder @PROT@ has no value"), "{error}");
+    }
+}

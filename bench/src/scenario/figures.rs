@@ -121,16 +121,19 @@ impl Figures {
     }
 
     /// Who was not at its limit in a case although the load was, and what that means.
-    pub(super) fn not_saturated(&self, contestants: &[&str], case: &str) -> Vec<String> {
-        let mut all = Vec::new();
-        for name in contestants {
-            let Some(busy) = self.busy.median(name, case).filter(|busy| *busy < SATURATED) else { continue };
-            all.push(format!(
-                "{name}, {case}: it used {busy:.0} % of its core when the load core had no more to give, so its requests a second, \
-                 and its latencies at parts of these, are rather those of the load"
-            ));
-        }
-        all
+    pub(super) fn not_saturated(&self, contestants: &[Running], case: &str) -> Option<String> {
+        let part = |running: &Running| self.busy.median(&running.name, case).filter(|busy| *busy < SATURATED);
+        let below: Vec<String> = contestants
+            .iter()
+            .filter_map(|running| part(running).map(|busy| format!("{} {busy:.0} %", running.name)))
+            .collect();
+        (!below.is_empty()).then(|| {
+            format!(
+                "{case}, the limit of these: the load core (or whatever else ran) gave out before they had used their own core, of \
+                 which they used: {}. Their requests a second, and latencies at parts of these, are those of the load",
+                below.join(", ")
+            )
+        })
     }
 
     /// What each has in memory now.

@@ -40,10 +40,7 @@ pub fn run(settings: &Settings) -> Result<Scenario> {
         checks.push(bodies_arrive(running).with_context(|| running.name.clone())?);
     }
     let figures = measure(settings, &folder, &contestants)?;
-    let names: Vec<&str> = contestants.iter().map(|running| running.name.as_str()).collect();
-    for (_, bytes) in BODIES {
-        missing.extend(figures.not_saturated(&names, &size(bytes)));
-    }
+    missing.extend(BODIES.iter().filter_map(|(_, bytes)| figures.not_saturated(&contestants, &size(*bytes))));
     Ok(Scenario {
         name: NAME.to_owned(),
         title: "Passing through".to_owned(),

@@ -56,9 +56,8 @@ pub fn run(settings: &Settings) -> Result<Scenario> {
         Entry::new(&PINGORA, super::pass::NAME).with("BACKEND", backend.port).start(settings, &folder)?;
     let (figures, answers) = measure(settings, &folder, &issuer, &floor, &contestants)?;
     all_checks.extend(checks::logs_are_whole(&contestants, &answers)?);
-    let names: Vec<&str> = contestants.iter().map(|running| running.name.as_str()).collect();
     for signature in [Signature::Rs256, Signature::Es256] {
-        missing.extend(figures.not_saturated(&names, signature.name()));
+        missing.extend(figures.not_saturated(&contestants, signature.name()));
     }
     Ok(Scenario {
         name: NAME.to_owned(),
