@@ -1,0 +1,82 @@
+//! `load origin`: a service that serves and swallows large bodies, and looks at every byte.
+//!
+//! nginx answers an upload before it has seen its end, or writes it to a file; neither is a backend to measure uploads with.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use super::pattern::Pattern;
+use super::wire::Wire;
+
+/// Stack of a connection's thread; slow clients make a thousand of them.
+const STACK_BYTES: usize = 128 * 1024;
+/// Connections that wait to be accepted.
+const WAITING_MAX: i32 = 4096;
+
+/// Serve `GET /bytes/N` and swallow `PUT /bytes/N`, where N is the body's length.
+#[derive(Debug, Clone, Args)]
+pub struct Origin {
+    /// The port on loopback.
+    #[arg(long)]
+    port: u16,
+}
+
+impl Origin {
+    /// Serves until killed.
+    ///
+    /// # Errors
+    /// The port cannot be had.
+    pub fn run(&self) -> Result<()> {
+        let listener = TcpListener::bind(("127.0.0.1", self.port))?;
+        // Once more, because the standard library lets so few wait that connections made at once would be held up here.
+        rustix::net::listen(&listener, WAITING_MAX)?;
+        let pattern = Arc::new(Pattern::new());
+        for stream in listener.incoming() {
+            let (stream, pattern) = (stream?, pattern.clone());
+            let serve = move || {
+                if let Err(error) = serve(stream, &pattern) {
+                    // A proxy may let go of a connection at any time; what matters is seen by the clients.
+                    eprintln!("{error:#}");
+                }
+            };
+            thread::Builder::new().stack_size(STACK_BYTES).spawn(serve)?;
+        }
+        Ok(())
+    }
+}
+
+fn serve(stream: TcpStream, pattern: &Pattern) -> Result<()> {
+    stream.set_nodelay(true)?;
+    let mut wire = Wire::new(stream);
+    while let Some(head) = wire.head()? {
+        let (method, path) = head.line.split_once(' ').context("no path")?;
+        let bytes: u64 = path.strip_prefix("/bytes/").context("no such path")?.parse()?;
+        match method {
+            "GET" => send(wire.stream(), bytes, pattern)?,
+            "PUT" if head.length == bytes => {
+                wire.swallow(bytes, pattern)?;
+                write!(wire.stream(), "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+            }
+            _ => bail!("`{}` with {} bytes", head.line, head.length),
+        }
+    }
+    Ok(())
+}
+
+fn send(stream: &mut TcpStream, bytes: u64, pattern: &Pattern) -> Result<()> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+    let mut place = pattern.piece(0, bytes).len() as u64;
+    // In one write, so that a small answer is one packet.
+    stream.write_all(&[head.as_bytes(), pattern.piece(0, bytes)].concat())?;
+    while place < bytes {
+        let piece = pattern.piece(place, bytes - place);
+        stream.write_all(piece)?;
+        place += piece.len() as u64;
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! HTTP/1.1 over a blocking socket, as far as large bodies need it: heads, and bodies that have a length.
+
+use std::io::Read;
+use std::net::TcpStream;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::pattern::{PIECE_BYTES, Pattern};
+
+/// Bytes of a head. Proxies add some fields, no more.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const FIELDS_MAX: usize = 64;
+
+/// A connection, with what has come and was not looked at yet.
+pub(super) struct Wire {
+    stream: TcpStream,
+    bytes: Vec<u8>,
+    filled: usize,
+}
+
+/// A head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// `GET /bytes/17` of a request, `200` of an answer.
+    pub(super) line: String,
+    /// Its body's length.
+    pub(super) length: u64,
+}
+
+impl Wire {
+    /// A connection on which nothing was read yet.
+    pub(super) fn new(stream: TcpStream) -> Wire {
+        Wire { stream, bytes: vec![0; PIECE_BYTES], filled: 0 }
+    }
+
+    /// The connection, to write to.
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    /// The next head; none if the connection ends before it.
+    ///
+    /// # Errors
+    /// It ends within one, or a body has no length.
+    pub(super) fn head(&mut self) -> Result<Option<Head>> {
+        loop {
+            if let Some((head, end)) = parse(&self.bytes[..self.filled])? {
+                self.bytes.copy_within(end..self.filled, 0);
+                self.filled -= end;
+                return Ok(Some(head));
+            }
+            ensure!(self.filled < HEAD_BYTES_MAX, "a head of more than {HEAD_BYTES_MAX} bytes");
+            match self.stream.read(&mut self.bytes[self.filled..])? {
+                0 if self.filled == 0 => return Ok(None),
+                0 => bail!("the connection ended within a head"),
+                count => self.filled += count,
+            }
+        }
+    }
+
+    /// Reads a body of so many bytes and compares all of them with the pattern.
+    ///
+    /// # Errors
+    /// A byte is another, or the connection ends before the body.
+    pub(super) fn swallow(&mut self, length: u64, pattern: &Pattern) -> Result<()> {
+        let mut place = 0;
+        while place < length {
+            if self.filled == 0 {
+                self.filled = self.stream.read(&mut self.bytes)?;
+                ensure!(self.filled > 0, "the body ended after {place} of {length} bytes");
+            }
+            let count = usize::try_from((length - place).min(self.filled as u64))?;
+            ensure!(pattern.is(place, &self.bytes[..count]), "bytes from {place} on are not the right ones");
+            self.bytes.copy_within(count..self.filled, 0);
+            self.filled -= count;
+            place += count as u64;
+        }
+        Ok(())
+    }
+}
+
+/// A request's or answer's head and its length, if it is whole.
+fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let (line, status) = if bytes.starts_with(b"HTTP/") {
+        let mut answer = httparse::Response::new(&mut fields);
+        let status = answer.parse(bytes)?;
+        (answer.code.map(|code| code.to_string()), status)
+    } else {
+        let mut request = httparse::Request::new(&mut fields);
+        let status = request.parse(bytes)?;
+        (request.method.zip(request.path).map(|(method, path)| format!("{method} {path}")), status)
+    };
+    let httparse::Status::Complete(end) = status else { return Ok(None) };
+    let line = line.context("a head without a line")?;
+    let named = |name: &str| fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
+    ensure!(named("Transfer-Encoding").is_none(), "`{line}`: the body came in chunks, without a length");
+    let length = match named("Content-Length") {
+        Some(field) => std::str::from_utf8(field.value)?.trim().parse()?,
+        None => 0,
+    };
+    Ok(Some((Head { line, length }, end)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_of_both_sides_are_read_and_bodies_without_a_length_refused() {
+        let (head, end) = parse(b"PUT /bytes/3 HTTP/1.1\r\ncontent-length: 3\r\n\r\nabc").unwrap().unwrap();
+        assert_eq!((head.line.as_str(), head.length, end), ("PUT /bytes/3", 3, 44));
+        let (head, _) = parse(b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n").unwrap().unwrap();
+        assert_eq!((head.line.as_str(), head.length), ("200", 7));
+        assert_eq!(parse(b"HTTP/1.1 200 OK\r\nContent-Le").unwrap(), None);
+        assert!(parse(b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
+        assert!(parse(b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n").is_err());
+    }
+}
