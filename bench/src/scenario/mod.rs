@@ -2,6 +2,7 @@
 
 pub mod job;
 pub mod pass;
+pub mod tls;
 
 mod figures;
 
@@ -19,5 +20,8 @@ pub struct Listed {
 }
 
 /// All scenarios.
-pub const ALL: &[Listed] =
-    &[Listed { name: pass::NAME, run: pass::run }, Listed { name: job::NAME, run: job::run }];
+pub const ALL: &[Listed] = &[
+    Listed { name: pass::NAME, run: pass::run },
+    Listed { name: job::NAME, run: job::run },
+    Listed { name: tls::NAME, run: tls::run },
+];
