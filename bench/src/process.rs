@@ -93,10 +93,31 @@ impl Process {
     /// # Errors
     /// It has ended.
     pub fn resident_kib(&self) -> Result<u64> {
+        self.status_kib("VmRSS:")
+    }
+
+    /// The most resident memory in KiB since [`Process::forget_peak`].
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn peak_kib(&self) -> Result<u64> {
+        self.status_kib("VmHWM:")
+    }
+
+    /// Makes the peak begin anew, at what is resident now.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn forget_peak(&self) -> Result<()> {
+        // proc_pid_clear_refs(5).
+        Ok(fs::write(format!("/proc/{}/clear_refs", self.id()), "5")?)
+    }
+
+    fn status_kib(&self, name: &str) -> Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let field = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS in its status")?;
-        Ok(field.parse()?)
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        let field = line.and_then(|line| line.split_whitespace().next());
+        Ok(field.with_context(|| format!("{}: no {name} in its status", self.name))?.parse()?)
     }
 
     /// Waits until it listens.
@@ -104,15 +125,11 @@ impl Process {
     /// # Errors
     /// It has ended, or does not listen in time.
     pub fn listens(&mut self, port: u16) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_err() {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{} has ended: {status}", self.name);
-            }
-            ensure!(Instant::now() < deadline, "{} does not listen on port {port}", self.name);
-            sleep(LOOK_EVERY);
-        }
-        Ok(())
+        let (child, name) = (&mut self.child, &self.name);
+        listens(port, || match child.try_wait()? {
+            Some(status) => bail!("{name} has ended: {status}"),
+            None => Ok(()),
+        })
     }
 }
 
@@ -121,6 +138,20 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Waits until somebody listens on a port of loopback; `runs` says whether that can still happen.
+///
+/// # Errors
+/// It cannot, or does not in time.
+pub fn listens(port: u16, mut runs: impl FnMut() -> Result<()>) -> Result<()> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).is_err() {
+        runs()?;
+        ensure!(Instant::now() < deadline, "nobody listens on port {port}");
+        sleep(LOOK_EVERY);
+    }
+    Ok(())
 }
 
 /// A port that is free now.

@@ -13,6 +13,8 @@ pub struct Calls {
     pub body_bytes: u64,
     /// A file of tokens, one a line, that take turns as `Authorization: Bearer TOKEN`.
     pub tokens: Option<PathBuf>,
+    /// A file of hosts and paths, `HOST PATH` a line, that take turns in place of `path`.
+    pub targets: Option<PathBuf>,
     /// Further header fields of every request.
     pub fields: Vec<(String, String)>,
 }
@@ -20,6 +22,6 @@ pub struct Calls {
 impl Calls {
     /// `GET` of a path without tokens.
     pub fn get(port: u16, path: &str, body_bytes: u64) -> Calls {
-        Calls { port, path: path.to_owned(), body_bytes, tokens: None, fields: Vec::new() }
+        Calls { port, path: path.to_owned(), body_bytes, tokens: None, targets: None, fields: Vec::new() }
     }
 }

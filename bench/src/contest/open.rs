@@ -32,6 +32,9 @@ impl Calls {
         if let Some(tokens) = &self.tokens {
             command.arg("--tokens").arg(tokens);
         }
+        if let Some(targets) = &self.targets {
+            command.arg("--targets").arg(targets);
+        }
         let out = command.output().context("cannot start the client")?;
         let said = String::from_utf8_lossy(&out.stderr);
         ensure!(out.status.success(), "{} at {rate:.0} a second: {said}", self.path);

@@ -1,5 +1,6 @@
 //! The scenarios: one file each, in the order of the report.
 
+pub mod bodies;
 pub mod job;
 pub mod pass;
 pub mod tls;
@@ -24,4 +25,5 @@ pub const ALL: &[Listed] = &[
     Listed { name: pass::NAME, run: pass::run },
     Listed { name: job::NAME, run: job::run },
     Listed { name: tls::NAME, run: tls::run },
+    Listed { name: bodies::NAME, run: bodies::run },
 ];

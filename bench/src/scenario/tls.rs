@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use crate::contest::{
-    Backend, Client, ENVOY, Entry, HAPROXY, NGINX, OverTls, Round, Running, SALLYPORT, Samples, Settings, site,
-    start_all,
+    Backend, Client, ENVOY, Entry, HAPROXY, NGINX, OverTls, Round, Running, SALLYPORT, Samples, Settings,
+    site, start_all,
 };
 use crate::data::{Better, Check, Goal, Scenario};
 use crate::load::handshakes::Made;
@@ -165,8 +165,7 @@ fn come_back(
         let made: Made = Client::start("handshakes", &options)?.found()?;
         ensure!(made.full + made.resumed == u64::from(count), "not all have come back: {made:?}");
         let share = 100.0 * made.resumed as f64 / f64::from(count);
-        settings
-            .progress(NAME, &format!("{count} clients come back: {} resumes {share:.0} %", running.name));
+        settings.progress(NAME, &format!("{count} clients come back: {} resumes {share:.0} %", running.name));
         let x = Some(f64::from(count));
         returning.add(Round { number: 1 }, &running.name, &clients(count), x, share);
     }
