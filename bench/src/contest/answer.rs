@@ -15,6 +15,7 @@ const FIELDS_MAX: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Request {
     port: u16,
+    host: String,
     line: String,
     fields: Vec<(String, String)>,
 }
@@ -38,7 +39,14 @@ impl Request {
 
     /// `METHOD PATH`.
     pub fn new(method: &str, port: u16, path: &str) -> Request {
-        Request { port, line: format!("{method} {path}"), fields: Vec::new() }
+        Request { port, host: "edge.test".to_owned(), line: format!("{method} {path}"), fields: Vec::new() }
+    }
+
+    /// Another host than `edge.test`.
+    #[must_use]
+    pub fn host(mut self, host: &str) -> Request {
+        host.clone_into(&mut self.host);
+        self
     }
 
     /// One header field more.
@@ -62,7 +70,7 @@ impl Request {
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        let mut head = format!("{} HTTP/1.1\r\nHost: edge.test\r\nConnection: close\r\n", self.line);
+        let mut head = format!("{} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.line, self.host);
         for (name, value) in &self.fields {
             head.push_str(&format!("{name}: {value}\r\n"));
         }

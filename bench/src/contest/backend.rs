@@ -13,7 +13,10 @@ use crate::process::{Core, Process, free_port};
 pub const BODIES: [(&str, usize); 4] =
     [("/b100", 100), ("/b1k", 1024), ("/b16k", 16 * 1024), ("/b256k", 256 * 1024)];
 
-/// A running backend. Besides the [`BODIES`], `/seen` answers with the request id and user that arrived.
+/// Bytes of the body of whatever begins with `/service-`.
+pub const ROUTED_BYTES: u64 = 100;
+
+/// A running backend. Besides the [`BODIES`] and [`ROUTED_BYTES`], `/seen` answers with the request id and user that arrived.
 pub struct Backend {
     /// Where it listens, on loopback.
     pub port: u16,
@@ -51,6 +54,7 @@ fn configuration(port: u16) -> String {
         .filter(|(_, bytes)| *bytes <= 1024)
         .map(|(path, bytes)| format!("    location = {path} {{ return 200 '{}'; }}\n", "x".repeat(*bytes)))
         .collect();
+    let routed = "x".repeat(ROUTED_BYTES as usize);
     format!(
         "master_process off; daemon off; pid nginx.pid; error_log nginx.err;
 events {{ worker_connections 4096; }}
@@ -60,6 +64,7 @@ http {{
   keepalive_requests 100000000; keepalive_timeout 600s;
   server {{
     listen 127.0.0.1:{port} backlog=4096; root www;
+    location /service- {{ return 200 '{routed}'; }}
     location = /seen {{ return 200 'id=$http_x_request_id user=$http_x_user'; }}
 {small}  }}
 }}

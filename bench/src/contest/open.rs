@@ -14,8 +14,21 @@ impl Calls {
     /// # Errors
     /// An answer was not the right one, or the contestant cannot be reached.
     pub fn at_rate(&self, connections: u32, rate: f64, seconds: u32) -> Result<Latencies> {
+        self.at_rate_with(connections, rate, seconds, &[])
+    }
+
+    /// The same, but what fails is counted, and is no end.
+    ///
+    /// # Errors
+    /// The contestant cannot be reached.
+    pub fn at_rate_going_on(&self, connections: u32, rate: f64, seconds: u32) -> Result<Latencies> {
+        self.at_rate_with(connections, rate, seconds, &["--go-on"])
+    }
+
+    fn at_rate_with(&self, connections: u32, rate: f64, seconds: u32, options: &[&str]) -> Result<Latencies> {
         let mut command = Command::new("taskset");
         command.args(["-c", Core::Load.list()]).arg(std::env::current_exe()?).args(["load", "open"]);
+        command.args(options);
         for (name, value) in [
             ("--port", self.port.to_string()),
             ("--path", self.path.clone()),

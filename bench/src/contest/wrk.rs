@@ -54,9 +54,13 @@ impl Calls {
             .map_or_else(|| "nil".to_owned(), |file| format!("{:?}", file.display().to_string()));
         let fields: String =
             self.fields.iter().map(|(name, value)| format!("[{name:?}] = {value:?}, ")).collect();
+        let targets = self
+            .targets
+            .as_ref()
+            .map_or_else(|| "nil".to_owned(), |file| format!("{:?}", file.display().to_string()));
         let each = if self.body_bytes <= LENGTH_EACH_BYTES_MAX { EACH } else { "" };
         format!(
-            "local path, body_bytes, tokens, fields = {:?}, {}, {tokens}, {{ {fields}}}\n{SCRIPT}{each}",
+            "local path, body_bytes, tokens, fields = {:?}, {}, {tokens}, {{ {fields}}}\nlocal targets = {targets}\n{SCRIPT}{each}",
             self.path, self.body_bytes
         )
     }
@@ -79,13 +83,19 @@ impl Calls {
     }
 }
 
-/// Asks with the tokens in turn. Statuses from 400 are errors to wrk itself.
+/// Asks with the tokens, or for the targets, in turn. Statuses from 400 are errors to wrk itself.
 const SCRIPT: &str = r#"
 local requests, i = {}, 0
 init = function()
   if tokens then
     for line in io.lines(tokens) do
       fields["Authorization"] = "Bearer " .. line
+      requests[#requests + 1] = wrk.format("GET", path, fields)
+    end
+  elseif targets then
+    for line in io.lines(targets) do
+      local host, path = line:match("^(%S+) (%S+)$")
+      fields["Host"] = host
       requests[#requests + 1] = wrk.format("GET", path, fields)
     end
   else

@@ -10,10 +10,10 @@ use std::collections::VecDeque;
 use std::fs;
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Error, Result, anyhow, ensure};
 use clap::Args;
 use hdrhistogram::Histogram;
 use rustix::event::epoll;
@@ -57,9 +57,15 @@ pub struct Open {
     /// A file of tokens, one a line, that take turns as `Authorization: Bearer TOKEN`.
     #[arg(long)]
     pub tokens: Option<PathBuf>,
+    /// A file of hosts and paths, `HOST PATH` a line, that take turns in place of `path`. Not with `tokens`.
+    #[arg(long, conflicts_with = "tokens")]
+    pub targets: Option<PathBuf>,
     /// A header field of every request, `NAME: VALUE`. May be repeated.
     #[arg(long)]
     pub field: Vec<String>,
+    /// Count what fails, where else the first failure is the end.
+    #[arg(long)]
+    pub go_on: bool,
 }
 
 /// What came of it. Latencies are from when a request was due until its whole answer was there.
@@ -79,6 +85,10 @@ pub struct Latencies {
     pub p999_us: f64,
     /// The longest.
     pub max_us: f64,
+    /// Requests with a wrong answer or none, because their connection broke. Only with `--go-on` there can be any.
+    pub failed: u64,
+    /// 99 % of the requests that were due in each second, from the first on.
+    pub p99_us_each_second: Vec<f64>,
     /// How late 99 % of the requests at most were sent: the client's own part, or that of connections that were all waiting.
     pub late_p99_us: f64,
 }
@@ -106,6 +116,9 @@ impl Open {
 
     fn requests(&self) -> Result<Vec<Vec<u8>>> {
         let fields: String = self.field.iter().map(|field| format!("{field}\r\n")).collect();
+        if let Some(file) = &self.targets {
+            return targets(file, &fields);
+        }
         let head = format!("GET {} HTTP/1.1\r\nHost: edge.test\r\n{fields}", self.path);
         let Some(file) = &self.tokens else { return Ok(vec![format!("{head}\r\n").into_bytes()]) };
         let tokens = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -116,6 +129,18 @@ impl Open {
         ensure!(!requests.is_empty(), "there is no token in {}", file.display());
         Ok(requests)
     }
+}
+
+/// A request for each line of a file, `HOST PATH`.
+fn targets(file: &Path, fields: &str) -> Result<Vec<Vec<u8>>> {
+    let text = fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let request = |line: &str| {
+        let (host, path) = line.split_once(' ').with_context(|| format!("no `HOST PATH`: `{line}`"))?;
+        Ok(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n").into_bytes())
+    };
+    let requests: Vec<Vec<u8>> = text.lines().map(request).collect::<Result<_>>()?;
+    ensure!(!requests.is_empty(), "there is no target in {}", file.display());
+    Ok(requests)
 }
 
 /// When each request is due.
@@ -129,6 +154,11 @@ struct Schedule {
 impl Schedule {
     fn due(&self, number: u64) -> Instant {
         self.start + Duration::from_nanos((number as f64 * self.interval_ns) as u64)
+    }
+
+    /// The second in which it is due.
+    fn second(&self, number: u64) -> usize {
+        (number as f64 * self.interval_ns / 1e9) as usize
     }
 }
 
@@ -146,8 +176,12 @@ struct Client {
     idle: VecDeque<usize>,
     next: u64,
     latency: Histogram<u64>,
+    /// By the second in which a request was due.
+    seconds: Vec<Histogram<u64>>,
     late: Histogram<u64>,
     unanswered: u64,
+    go_on: bool,
+    failed: u64,
 }
 
 impl Client {
@@ -174,8 +208,11 @@ impl Client {
             idle: (0..count).collect(),
             next: 0,
             latency: Histogram::new_with_max(LATENCY_NS_MAX, 3)?,
+            seconds: vec![Histogram::new_with_max(LATENCY_NS_MAX, 3)?; open.seconds as usize],
             late: Histogram::new_with_max(LATENCY_NS_MAX, 3)?,
             unanswered: 0,
+            go_on: open.go_on,
+            failed: 0,
         })
     }
 
@@ -215,30 +252,48 @@ impl Client {
             }
             let Some(index) = self.idle.pop_front() else { return Ok(now) };
             let request = &self.requests[(self.next % self.requests.len() as u64) as usize];
-            self.connections[index].send(request)?;
+            let sent = self.connections[index].send(request);
             self.waits[index] = Some(self.next);
             if self.counts(self.next) {
                 self.late.saturating_record(nanos(now - due));
             }
             self.next += 1;
+            sent.or_else(|error| self.fail(index, error))?;
         }
     }
 
     fn read(&mut self, index: usize) -> Result<()> {
-        match self.connections[index].read(&mut self.space, self.expected)? {
-            Progress::Waits => {}
-            Progress::Whole => {
+        match self.connections[index].read(&mut self.space, self.expected) {
+            Ok(Progress::Waits) => Ok(()),
+            Ok(Progress::Whole) => {
                 let number = self.waits[index].take().context("an answer to no request")?;
                 self.idle.push_back(index);
                 self.record(number, Instant::now());
+                Ok(())
             }
-            Progress::Closed => {
-                ensure!(self.waits[index].is_none(), "a connection was closed in place of an answer");
-                self.connections[index] = Connection::open(self.address)?;
-                watch(&self.epoll, &self.connections[index], index)?;
+            Ok(Progress::Closed) if self.waits[index].is_none() => self.reopen(index),
+            Ok(Progress::Closed) => {
+                self.fail(index, anyhow!("a connection was closed in place of an answer"))
             }
+            Err(error) => self.fail(index, error),
         }
-        Ok(())
+    }
+
+    /// Counts a request as failed and goes on with a new connection, or ends.
+    fn fail(&mut self, index: usize, error: Error) -> Result<()> {
+        if !self.go_on {
+            return Err(error);
+        }
+        if self.waits[index].take().is_some() {
+            self.failed += 1;
+            self.idle.push_back(index);
+        }
+        self.reopen(index)
+    }
+
+    fn reopen(&mut self, index: usize) -> Result<()> {
+        self.connections[index] = Connection::open(self.address)?;
+        watch(&self.epoll, &self.connections[index], index)
     }
 
     /// The first request of each connection makes the other side set it up.
@@ -248,7 +303,12 @@ impl Client {
 
     fn record(&mut self, number: u64, end: Instant) {
         if self.counts(number) {
-            self.latency.saturating_record(nanos(end.saturating_duration_since(self.schedule.due(number))));
+            let latency = nanos(end.saturating_duration_since(self.schedule.due(number)));
+            self.latency.saturating_record(latency);
+            // As many as connections come behind the last second; they stand for the first, which do not count.
+            if let Some(second) = self.seconds.get_mut(self.schedule.second(number)) {
+                second.saturating_record(latency);
+            }
         }
     }
 
@@ -273,6 +333,12 @@ impl Client {
             p99_us: at(0.99),
             p999_us: at(0.999),
             max_us: us(self.latency.max()),
+            failed: self.failed,
+            p99_us_each_second: self
+                .seconds
+                .iter()
+                .map(|second| us(second.value_at_quantile(0.99)))
+                .collect(),
             late_p99_us: us(self.late.value_at_quantile(0.99)),
         }
     }
@@ -306,6 +372,8 @@ mod tests {
             body_bytes: 2,
             status: 200,
             tokens,
+            targets: None,
+            go_on: false,
             field: vec!["Origin: https://app.test".to_owned()],
         }
     }
@@ -357,6 +425,30 @@ mod tests {
             _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         });
         assert_eq!(open(port, None).run().unwrap_err().to_string(), "status 503 in place of 200");
+    }
+
+    #[test]
+    fn who_goes_on_counts_what_fails() {
+        let (port, _tells) = server(|number| match number {
+            3 => "HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\nno",
+            _ => "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+        });
+        let found = Open { go_on: true, ..open(port, None) }.run().unwrap();
+        // Every fourth, because a connection that has failed is made anew.
+        assert!((45..=50).contains(&found.failed), "{found:?}");
+        assert_eq!(found.answers + found.failed, 200);
+        assert_eq!(found.p99_us_each_second.len(), 1);
+    }
+
+    #[test]
+    fn targets_have_a_host_and_a_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("targets");
+        fs::write(&file, "a.test /x\nb.test /y\n").unwrap();
+        let requests = targets(&file, "A: b\r\n").unwrap();
+        assert_eq!(requests[1], b"GET /y HTTP/1.1\r\nHost: b.test\r\nA: b\r\n\r\n");
+        fs::write(&file, "/x\n").unwrap();
+        assert_eq!(targets(&file, "").unwrap_err().to_string(), "no `HOST PATH`: `/x`");
     }
 
     /// Coordinated omission: a server that stops answering must not make the requests disappear that were due meanwhile.

@@ -3,6 +3,7 @@
 pub mod bodies;
 pub mod job;
 pub mod pass;
+pub mod routes;
 pub mod tls;
 
 mod figures;
@@ -26,4 +27,5 @@ pub const ALL: &[Listed] = &[
     Listed { name: job::NAME, run: job::run },
     Listed { name: tls::NAME, run: tls::run },
     Listed { name: bodies::NAME, run: bodies::run },
+    Listed { name: routes::NAME, run: routes::run },
 ];
