@@ -74,6 +74,14 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_some())
+    }
+
     /// CPU time that it has used, its own and the kernel's for it. Only of itself: a contestant is one process.
     ///
     /// # Errors

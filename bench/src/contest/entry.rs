@@ -25,6 +25,7 @@ pub struct Entry {
     name: String,
     rival: &'static Rival,
     work: &'static str,
+    core: Core,
     values: Vec<(String, String)>,
 }
 
@@ -47,13 +48,20 @@ pub struct Running {
 impl Entry {
     /// A rival with `rivals/NAME/WORK.EXT`.
     pub fn new(rival: &'static Rival, work: &'static str) -> Entry {
-        Entry { name: rival.name.to_owned(), rival, work, values: Vec::new() }
+        Entry { name: rival.name.to_owned(), rival, work, core: Core::Measured, values: Vec::new() }
     }
 
     /// Gives it a name of its own in the figures, where a rival takes part twice.
     #[must_use]
     pub fn named(mut self, name: &str) -> Entry {
         name.clone_into(&mut self.name);
+        self
+    }
+
+    /// Another core than the measured one.
+    #[must_use]
+    pub fn on(mut self, core: Core) -> Entry {
+        self.core = core;
         self
     }
 
@@ -65,7 +73,7 @@ impl Entry {
         self
     }
 
-    /// Starts it on the measured core and waits until it listens. Its files are in `folder/NAME`, its log `NAME.log` there:
+    /// Starts it on its core and waits until it listens. Its files are in `folder/NAME`, its log `NAME.log` there:
     /// its configuration, and whatever else is named `WORK-...` beside that, with everything filled in.
     ///
     /// # Errors
@@ -86,7 +94,7 @@ impl Entry {
             ["-u", "XDG_CONFIG_HOME", "-u", "XDG_DATA_HOME"].map(OsString::from).into();
         arguments.extend([format!("HOME={}", own.display()).into(), program.into()]);
         arguments.extend(self.rival.arguments(&file, &text));
-        let mut process = Process::start(&log, Core::Measured, &own, "env", arguments)?;
+        let mut process = Process::start(&log, self.core, &own, "env", arguments)?;
         process.listens(port).with_context(|| format!("see {}", own.join(format!("{log}.log")).display()))?;
         Ok(Running { name: self.name.clone(), rival: self.rival, port, process, own, file })
     }

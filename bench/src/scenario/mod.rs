@@ -4,6 +4,7 @@ pub mod bodies;
 pub mod job;
 pub mod pass;
 pub mod routes;
+pub mod scaling;
 pub mod tls;
 
 mod figures;
@@ -28,4 +29,5 @@ pub const ALL: &[Listed] = &[
     Listed { name: tls::NAME, run: tls::run },
     Listed { name: bodies::NAME, run: bodies::run },
     Listed { name: routes::NAME, run: routes::run },
+    Listed { name: scaling::NAME, run: scaling::run },
 ];
