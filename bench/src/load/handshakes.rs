@@ -154,3 +154,72 @@ impl Made {
         self.resumed += other.resumed;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::server::{NoServerSessionStorage, ServerConfig};
+    use rustls::{ServerConnection, StreamOwned};
+    use rustls_pki_types::PrivateKeyDer;
+
+    use super::*;
+
+    /// A server that remembers sessions, or not; and clients for it.
+    fn clients(remembers: bool, clients: usize) -> (Handshakes, tempfile::TempDir) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed([tls_client::NAME.to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = folder.path().join("site.pem");
+        std::fs::write(&certificate, cert.pem()).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = versions.unwrap().with_no_client_auth();
+        let mut config = builder.with_single_cert(vec![cert.der().clone()], key).unwrap();
+        config.alpn_protocols = vec![PROTOCOL.as_bytes().to_vec()];
+        if !remembers {
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+        }
+        let (config, listener) = (Arc::new(config), TcpListener::bind("127.0.0.1:0").unwrap());
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for tcp in listener.incoming() {
+                let mut stream =
+                    StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), tcp.unwrap());
+                std::thread::spawn(move || {
+                    let _ = stream.read(&mut [0; 1024]);
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+                    let _ = stream.read(&mut [0; 1024]);
+                });
+            }
+        });
+        let path = "/".to_owned();
+        (Handshakes { port, certificate, path, clients, resume: true, seconds: None }, folder)
+    }
+
+    #[test]
+    fn who_comes_back_is_known_where_sessions_are_remembered() {
+        let (handshakes, _folder) = clients(true, 3);
+        let made = handshakes.run().unwrap();
+        assert_eq!((made.full, made.resumed), (0, 3));
+        let (handshakes, _folder) = clients(false, 3);
+        let made = handshakes.run().unwrap();
+        assert_eq!((made.full, made.resumed), (3, 0));
+    }
+
+    #[test]
+    fn what_was_to_be_full_or_resumed_is_so() {
+        let (handshakes, _folder) = clients(true, 2);
+        let seconds = Some(1.0);
+        let made = Handshakes { seconds, ..handshakes.clone() }.run().unwrap();
+        assert!(made.full <= 2 && made.resumed > 0, "{made:?}");
+        let made = Handshakes { seconds, resume: false, ..handshakes }.run().unwrap();
+        assert!(made.full > 0 && made.resumed == 0, "{made:?}");
+        let (handshakes, _folder) = clients(false, 2);
+        let error = Handshakes { seconds, ..handshakes }.run().unwrap_err().to_string();
+        assert!(error.ends_with("0 resumed"), "{error}");
+    }
+}

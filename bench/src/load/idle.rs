@@ -151,3 +151,44 @@ async fn ask(
     }
     Ok(Held::H2(connection, sender))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_that_the_server_closes_ends_it() {
+        for (answer, error) in [
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "an idle connection was closed"),
+            ("HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n", "the answer is `HTTP/1.1 503 No`, not 200"),
+        ] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let port = listener.local_addr().unwrap().port();
+            thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(answer.as_bytes());
+            });
+            let idle = Idle {
+                port,
+                protocol: Protocol::Plain,
+                certificate: None,
+                connections: 1,
+                path: "/".to_owned(),
+            };
+            let said = idle.run().unwrap_err().to_string();
+            assert!(said.starts_with(error), "{said}");
+        }
+    }
+
+    #[test]
+    fn tls_needs_somebody_to_trust() {
+        let path = "/".to_owned();
+        let idle = Idle { port: 1, protocol: Protocol::H2, certificate: None, connections: 1, path };
+        assert!(idle.run().unwrap_err().to_string().contains("`--certificate` is missing"));
+    }
+}

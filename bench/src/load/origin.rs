@@ -35,18 +35,22 @@ impl Origin {
         let listener = TcpListener::bind(("127.0.0.1", self.port))?;
         // Once more, because the standard library lets so few wait that connections made at once would be held up here.
         rustix::net::listen(&listener, WAITING_MAX)?;
-        let pattern = Arc::new(Pattern::new());
-        for stream in listener.incoming() {
-            let (stream, pattern) = (stream?, pattern.clone());
-            let serve = move || {
-                // A client may leave at any time, and a proxy with it. What is wrong apart from that its clients see: they
-                // get no answer.
-                let _ = serve(stream, &pattern);
-            };
-            thread::Builder::new().stack_size(STACK_BYTES).spawn(serve)?;
-        }
-        Ok(())
+        serve_all(&listener)
     }
+}
+
+fn serve_all(listener: &TcpListener) -> Result<()> {
+    let pattern = Arc::new(Pattern::new());
+    for stream in listener.incoming() {
+        let (stream, pattern) = (stream?, pattern.clone());
+        let serve = move || {
+            // A client may leave at any time, and a proxy with it. What is wrong apart from that its clients see: they get
+            // no answer.
+            let _ = serve(stream, &pattern);
+        };
+        thread::Builder::new().stack_size(STACK_BYTES).spawn(serve)?;
+    }
+    Ok(())
 }
 
 fn serve(stream: TcpStream, pattern: &Pattern) -> Result<()> {
@@ -78,4 +82,30 @@ fn send(stream: &mut TcpStream, bytes: u64, pattern: &Pattern) -> Result<()> {
         place += piece.len() as u64;
     }
     Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// An origin for as long as the test runs.
+    pub(in crate::load) fn origin() -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || serve_all(&listener));
+        port
+    }
+
+    #[test]
+    fn an_upload_of_other_bytes_gets_no_answer() {
+        let ask = |body: &[u8]| {
+            let mut stream = TcpStream::connect(("127.0.0.1", origin())).unwrap();
+            write!(stream, "PUT /bytes/3 HTTP/1.1\r\nContent-Length: 3\r\n\r\n").unwrap();
+            stream.write_all(body).unwrap();
+            Wire::new(stream).head()
+        };
+        assert_eq!(ask(&[0, 1, 2]).unwrap().unwrap().line, "200");
+        // It ends, in whichever way the system tells that.
+        assert!(!matches!(ask(&[0, 1, 3]), Ok(Some(_))));
+    }
 }

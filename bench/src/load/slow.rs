@@ -136,3 +136,38 @@ impl Client {
         !quiet
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Whether a client is still there after the server has said this to it.
+    fn stays(kind: Kind, said: &str) -> bool {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = Client::connect(listener.local_addr().unwrap().port(), kind).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        assert!(client.step(&Pattern::new()), "before anything was said");
+        server.write_all(said.as_bytes()).unwrap();
+        client.stream.set_nonblocking(false).unwrap();
+        client.stream.peek(&mut [0; 1]).unwrap();
+        client.stream.set_nonblocking(true).unwrap();
+        client.step(&Pattern::new())
+    }
+
+    #[test]
+    fn who_is_refused_is_no_longer_there() {
+        let refused = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n";
+        let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2097152\r\n\r\n";
+        for (kind, said, expected) in [
+            (Kind::Head, refused, false),
+            (Kind::Body, refused, false),
+            (Kind::Body, answer, false),
+            (Kind::Reading, refused, false),
+            (Kind::Reading, answer, true),
+        ] {
+            assert_eq!(stays(kind, said), expected, "{kind:?}: {said}");
+        }
+    }
+}

@@ -111,3 +111,45 @@ impl Transfer {
         wire.swallow(bytes, pattern)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::super::origin::tests::origin;
+    use super::*;
+
+    fn transfer(port: u16, direction: Direction) -> Transfer {
+        Transfer { port, direction, bytes: 300_000, at_a_time: 3, times: 2 }
+    }
+
+    #[test]
+    fn every_body_goes_over_whole() {
+        let port = origin();
+        for direction in [Direction::Up, Direction::Down] {
+            let found = transfer(port, direction).run().unwrap();
+            assert_eq!((found.bodies, found.bytes), (6, 1_800_000));
+        }
+    }
+
+    #[test]
+    fn a_download_with_one_wrong_byte_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let _ = stream.read(&mut [0; 4096]);
+                let pattern = Pattern::new();
+                let mut body: Vec<u8> =
+                    (0..300_000_u64).flat_map(|at| pattern.piece(at, 1).to_vec()).collect();
+                body[299_999] ^= 1;
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+                let _ = stream.write_all(&body);
+            }
+        });
+        let error = transfer(port, Direction::Down).run().unwrap_err().to_string();
+        assert!(error.ends_with("are not the right ones"), "{error}");
+    }
+}

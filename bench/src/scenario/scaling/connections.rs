@@ -30,13 +30,16 @@ const ONCE: Round = Round { number: 1 };
 const KINDS: [(&str, &str); 3] =
     [("plain", "HTTP/1.1"), ("tls", "HTTP/1.1 over TLS"), ("h2", "HTTP/2 over TLS")];
 
-/// The measures while they are being made: a line for each kind, and what a connection takes.
-struct Figures {
-    lines: [Samples; 3],
-    each: Samples,
+/// What is the same for all contestants.
+struct Ground<'a> {
+    settings: &'a Settings,
+    folder: &'a Path,
+    certificate: &'a Path,
+    backend: &'a Backend,
+    steps: Vec<u32>,
 }
 
-/// The measures of all.
+/// The measures of all: a line for each kind, and what a connection takes.
 pub(super) fn measure(
     settings: &Settings,
     folder: &Path,
@@ -45,21 +48,20 @@ pub(super) fn measure(
     checks: &mut Vec<Check>,
     missing: &mut Vec<String>,
 ) -> Result<Vec<Samples>> {
-    let steps = steps(settings, missing)?;
-    let lines = KINDS.map(|(kind, words)| {
+    let ground = Ground { settings, folder, certificate, backend, steps: steps(settings, missing)? };
+    let mut lines = KINDS.map(|(kind, words)| {
         let (name, title) = (format!("idle_{kind}"), format!("Memory with idle connections, {words}"));
         Samples::new(&name, &title, "MiB", Better::Lower).along("connections", false)
     });
-    let each = Samples::new("connection", "Memory of an idle connection", "KiB", Better::Lower);
-    let mut figures = Figures { lines, each };
+    let mut each = Samples::new("connection", "Memory of an idle connection", "KiB", Better::Lower);
     for rival in [&SALLYPORT, &NGINX, &HAPROXY, &ENVOY] {
         if let Err(error) = rival.program(settings) {
             missing.push(format!("{}: {error:#}", rival.name));
             continue;
         }
-        for kind in 0..KINDS.len() {
-            grow(settings, folder, certificate, backend, rival, kind, &steps, &mut figures)
-                .with_context(|| format!("{}, {}", rival.name, KINDS[kind].1))?;
+        for ((kind, words), line) in KINDS.into_iter().zip(&mut lines) {
+            let grown = ground.grow(rival, kind, line).with_context(|| format!("{}, {words}", rival.name))?;
+            each.add(ONCE, rival.name, words, None, grown);
         }
         checks.push(Check {
             contestant: rival.name.to_owned(),
@@ -67,7 +69,7 @@ pub(super) fn measure(
                 .to_owned(),
         });
     }
-    Ok(figures.lines.into_iter().chain([figures.each]).collect())
+    Ok(lines.into_iter().chain([each]).collect())
 }
 
 /// As many as files may be open. For this process, and so for all that it starts, the limit becomes the highest there is.
@@ -88,51 +90,38 @@ fn steps(settings: &Settings, missing: &mut Vec<String>) -> Result<Vec<u32>> {
     Ok(steps)
 }
 
-#[allow(clippy::too_many_arguments, reason = "what one line of figures is made of")]
-fn grow(
-    settings: &Settings,
-    folder: &Path,
-    certificate: &Path,
-    backend: &Backend,
-    rival: &'static Rival,
-    kind: usize,
-    steps: &[u32],
-    figures: &mut Figures,
-) -> Result<()> {
-    let tls_port = free_port()?;
-    let most = steps.last().copied().unwrap_or(0) + OTHER_FILES;
-    let entry = Entry::new(rival, "connections").with("BACKEND", backend.port);
-    let entry = entry.with("TLS_PORT", tls_port).with("CONNECTIONS", most);
-    let running = entry.start(settings, folder)?;
-    let (protocol, words) = KINDS[kind];
-    let port = if protocol == "plain" { running.port } else { tls_port };
-    let open = |count| open(port, protocol, certificate, count);
-    drop(open(BEFORE)?);
-    sleep(SETTLE);
-    let none = mib(&running)?;
-    let line = &mut figures.lines[kind];
-    line.add(ONCE, rival.name, "none", Some(0.0), none);
-    let mut held = Vec::new();
-    let mut there = 0;
-    for &step in steps {
-        held.push(open(step - there)?);
-        there = step;
+impl Ground<'_> {
+    /// Opens more and more connections to one contestant. The answer is what each of them took, in KiB.
+    fn grow(&self, rival: &'static Rival, kind: &str, line: &mut Samples) -> Result<f64> {
+        let tls_port = free_port()?;
+        let most = self.steps.last().copied().unwrap_or(0) + OTHER_FILES;
+        let entry = Entry::new(rival, "connections").with("BACKEND", self.backend.port);
+        let entry = entry.with("TLS_PORT", tls_port).with("CONNECTIONS", most);
+        let running = entry.start(self.settings, self.folder)?;
+        let port = if kind == "plain" { running.port } else { tls_port };
+        drop(open(port, kind, self.certificate, BEFORE)?);
         sleep(SETTLE);
-        for client in &mut held {
-            client.runs()?;
+        let none = mib(&running)?;
+        line.add(ONCE, rival.name, "none", Some(0.0), none);
+        let mut held: Vec<Client> = Vec::new();
+        let (mut there, mut each) = (0, 0.0);
+        for &step in &self.steps {
+            held.push(open(port, kind, self.certificate, step - there)?);
+            there = step;
+            sleep(SETTLE);
+            for client in &mut held {
+                client.runs()?;
+            }
+            let mib = mib(&running)?;
+            line.add(ONCE, rival.name, &step.to_string(), Some(f64::from(step)), mib);
+            each = (mib - none) * 1024.0 / f64::from(step);
+            self.settings.progress(
+                NAME,
+                &format!("{step} idle, {kind}: {} {mib:.1} MiB, {each:.1} KiB each", rival.name),
+            );
         }
-        let mib = mib(&running)?;
-        line.add(ONCE, rival.name, &step.to_string(), Some(f64::from(step)), mib);
-        let each = (mib - none) * 1024.0 / f64::from(step);
-        settings.progress(
-            NAME,
-            &format!("{step} idle, {words}: {} {mib:.1} MiB, {each:.1} KiB each", rival.name),
-        );
-        if Some(&step) == steps.last() {
-            figures.each.add(ONCE, rival.name, words, None, each);
-        }
+        Ok(each)
     }
-    Ok(())
 }
 
 fn open(port: u16, protocol: &str, certificate: &Path, count: u32) -> Result<Client> {
