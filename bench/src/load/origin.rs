@@ -9,12 +9,15 @@ use std::thread;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use rustix::net::{listen, sockopt};
 
 use super::pattern::Pattern;
 use super::wire::Wire;
 
 /// Stack of a connection's thread; slow clients make a thousand of them.
 const STACK_BYTES: usize = 128 * 1024;
+/// What the kernel takes of an answer at once, doubled by it; else it would take megabytes for each of a thousand.
+const SEND_BYTES: usize = 256 * 1024;
 /// Connections that wait to be accepted.
 const WAITING_MAX: i32 = 4096;
 
@@ -34,7 +37,7 @@ impl Origin {
     pub fn run(&self) -> Result<()> {
         let listener = TcpListener::bind(("127.0.0.1", self.port))?;
         // Once more, because the standard library lets so few wait that connections made at once would be held up here.
-        rustix::net::listen(&listener, WAITING_MAX)?;
+        listen(&listener, WAITING_MAX)?;
         serve_all(&listener)
     }
 }
@@ -55,6 +58,7 @@ fn serve_all(listener: &TcpListener) -> Result<()> {
 
 fn serve(stream: TcpStream, pattern: &Pattern) -> Result<()> {
     stream.set_nodelay(true)?;
+    sockopt::set_socket_send_buffer_size(&stream, SEND_BYTES)?;
     let mut wire = Wire::new(stream);
     while let Some(head) = wire.head()? {
         let (method, path) = head.line.split_once(' ').context("no path")?;

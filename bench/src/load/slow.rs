@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use rustix::net::{AddressFamily, SocketType, connect, socket, sockopt};
 use serde::{Deserialize, Serialize};
 
 use super::pattern::Pattern;
@@ -17,6 +18,8 @@ use super::tls_client::NAME;
 const PARTS: usize = 10;
 /// What a slow reader takes in a second.
 const READ_BYTES: usize = 1024;
+/// What the kernel may take of an answer for a client, doubled by it.
+const RECEIVE_BYTES: usize = 8 * 1024;
 /// What slow readers ask for: more than the kernel takes for them.
 const ANSWER_BYTES: u64 = 2 * 1024 * 1024;
 /// What slow writers say they would send: more than they come to.
@@ -88,8 +91,12 @@ impl Slow {
 
 impl Client {
     fn connect(port: u16, kind: Kind) -> Result<Client> {
-        let mut stream =
-            TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).context("cannot connect")?;
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        // Before it connects, so that the other side sees a small window. Loopback's packets of 64 KiB would else let the
+        // kernel take megabytes of an answer, as no network does.
+        sockopt::set_socket_recv_buffer_size(&socket, RECEIVE_BYTES)?;
+        connect(&socket, &SocketAddr::from(([127, 0, 0, 1], port))).context("cannot connect")?;
+        let mut stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;
         match kind {
             Kind::Head => {}

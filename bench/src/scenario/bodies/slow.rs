@@ -17,7 +17,7 @@ const FAST: (f64, u32) = (500.0, 16);
 /// What it asks for.
 const FAST_BYTES: u64 = 100;
 /// Before figures are taken, every slow client moves once or twice.
-const SETTLE: Duration = Duration::from_secs(2);
+const SETTLE: Duration = Duration::from_secs(3);
 /// How often the fast client is looked at.
 const TIMES_MAX: u32 = 3;
 
