@@ -1,7 +1,9 @@
 //! The access log: one JSON line an exchange, put into a buffer on the request path and written by a thread.
 //!
 //! A line costs no system call and no wake-up: the thread looks at the buffer many times a second. When the disk or pipe is
-//! slower than the traffic, lines are dropped and counted; the traffic never waits.
+//! slower than the traffic, lines are dropped and counted; the traffic never waits. What a line says is in `line`.
+
+mod line;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -11,71 +13,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use prometheus::IntCounter;
-use serde::Serialize;
+
+pub(crate) use line::Line;
 
 /// Bytes that may wait to be written.
 const WAITING_BYTES_MAX: usize = 8 * 1024 * 1024;
 const WRITE_EVERY: Duration = Duration::from_millis(50);
-
-/// One exchange. These are the fields of the log; those that do not apply are left out.
-#[derive(Debug, Serialize)]
-pub(crate) struct Line<'a> {
-    /// When the request's head was complete: seconds since 1970, with microseconds.
-    pub(crate) time: f64,
-    /// The request id, as in the X-Request-Id header.
-    pub(crate) request_id: &'a str,
-    /// The trace id (W3C Trace Context).
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub(crate) trace_id: &'a str,
-    /// The listener's name.
-    pub(crate) listener: &'a str,
-    /// The client's address, as trusted proxies tell it.
-    pub(crate) client: std::net::IpAddr,
-    /// The request's method.
-    pub(crate) method: &'a str,
-    /// The host asked for.
-    pub(crate) host: &'a str,
-    /// The canonical path, without the query: queries carry secrets.
-    pub(crate) path: &'a str,
-    /// `HTTP/1.1`, for instance.
-    pub(crate) protocol: &'a str,
-    /// The route's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) route: Option<&'a str>,
-    /// The subject of the client's identity.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) subject: Option<&'a str>,
-    /// The status sent; absent if the client left before one was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) status: Option<u16>,
-    /// The last part of the problem's type, where the edge answered with one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) problem: Option<&'a str>,
-    /// The upstream's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) upstream: Option<&'a str>,
-    /// The address of the target that was tried last.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) target: Option<std::net::SocketAddr>,
-    /// Tries at upstreams after the first.
-    #[serde(skip_serializing_if = "is_zero")]
-    pub(crate) retries: u32,
-    /// Bytes of the request's body; of a tunnel, those from the client.
-    pub(crate) received_bytes: u64,
-    /// Bytes of the response's body; of a tunnel, those to the client.
-    pub(crate) sent_bytes: u64,
-    /// From the complete head to the end, in milliseconds.
-    pub(crate) took_ms: f64,
-    /// From the complete head to the upstream's response head, in milliseconds.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) upstream_ms: Option<f64>,
-    /// How a tunnel ended: `client`, `upstream`, `idle`, `age`, `drain` or `error`. Absent for all that was none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) tunnel: Option<&'a str>,
-    /// Why the exchange failed, for the operator.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) error: Option<&'a str>,
-}
 
 /// The log. Dropping it writes what waits.
 pub(crate) struct AccessLog {
@@ -144,13 +87,7 @@ impl AccessLog {
             self.dropped.inc();
             return;
         }
-        let before = inner.waiting.len();
-        if serde_json::to_writer(&mut inner.waiting, line).is_err() {
-            inner.waiting.truncate(before);
-            self.dropped.inc();
-            return;
-        }
-        inner.waiting.push(b'\n');
+        line.write(&mut inner.waiting);
     }
 }
 
@@ -226,8 +163,4 @@ impl Out {
             Out::File(file) => (&**file).write_all(bytes),
         }
     }
-}
-
-fn is_zero(count: &u32) -> bool {
-    *count == 0
 }

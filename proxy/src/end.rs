@@ -1,17 +1,19 @@
 //! The end of an exchange: filters are told, metrics counted, the access log written.
 
-use std::net::SocketAddr;
-use std::time::{Duration, Instant, SystemTime};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
 use http::{StatusCode, Version};
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use sallyport_filters::reply::ReplyBody;
 use sallyport_filters::{Exchange, Outcome, ProblemKind, Reply};
+use sallyport_upstreams::Picked;
 
 use crate::access_log::Line;
 use crate::begin;
-use crate::ctx::{Begun, Ctx};
+use crate::ctx::Ctx;
 use crate::fault;
 use crate::listener::Conn;
 use crate::reply;
@@ -24,7 +26,10 @@ pub(crate) fn end(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx, s
     let took = begun.facts.started.elapsed();
     let status = reply::sent(session).map(|head| head.status);
     let (chain, facts) = begun.split();
-    chain.on_end(&mut Exchange::new(session.req_header_mut(), facts), &Outcome { status, took });
+    chain.on_end(
+        &mut Exchange::new(session.req_header_mut(), facts),
+        &Outcome { status, took },
+    );
     let metrics = begun.route().map_or(&begun.plan.unrouted, |route| &route.metrics);
     metrics.observe(
         status.map(|status| status.as_u16()),
@@ -74,11 +79,11 @@ fn log(
     let head = session.req_header();
     let reason = error.map(reason);
     state.access_log.write(&Line {
-        time: seconds(begun.facts.started_at),
+        time: begun.facts.started_at,
         request_id: begun.facts.request_id.to_str().unwrap_or_default(),
         trace_id: begun.trace.id(),
         listener: &begun.conn.listener.name,
-        client: begun.facts.client,
+        client: &client(begun.facts.client, &begun.conn),
         method: head.method.as_str(),
         host: &begin::host(head),
         path: head.uri.path(),
@@ -91,12 +96,12 @@ fn log(
             Some(seat) => Some(seat.sidecar.name()),
             None => ctx.outbound.upstream.as_ref().map(|upstream| &**upstream.name()),
         },
-        target: ctx.outbound.picked.as_ref().map(|picked| picked.address()),
+        target: ctx.outbound.picked.as_ref().map(Picked::address_text),
         retries: ctx.outbound.retries,
         received_bytes: ctx.request_body.bytes,
         sent_bytes: ctx.response_body.bytes,
-        took_ms: millis(took),
-        upstream_ms: upstream_ms(ctx),
+        took,
+        upstream_took: upstream_took(ctx),
         tunnel: None,
         error: ctx.error.as_deref().or(reason.as_deref()),
     });
@@ -109,11 +114,11 @@ pub(crate) fn tunnel(record: &Record, took: Duration) {
         return;
     }
     state.access_log.write(&Line {
-        time: seconds(record.facts.started_at),
+        time: record.facts.started_at,
         request_id: record.facts.request_id.to_str().unwrap_or_default(),
         trace_id: record.trace.id(),
         listener: &record.listener.name,
-        client: record.facts.client,
+        client: &record.facts.client.to_string(),
         method: record.head.method.as_str(),
         host: &begin::host(&record.head),
         path: record.head.uri.path(),
@@ -123,21 +128,21 @@ pub(crate) fn tunnel(record: &Record, took: Duration) {
         status: Some(StatusCode::SWITCHING_PROTOCOLS.as_u16()),
         problem: None,
         upstream: record.destination(),
-        target: record.picked.as_ref().map(|picked| picked.address()),
+        target: record.picked.as_ref().map(Picked::address_text),
         retries: record.retries,
         received_bytes: record.ended.received_bytes,
         sent_bytes: record.ended.sent_bytes,
-        took_ms: millis(took),
-        upstream_ms: record.upstream_ms,
+        took,
+        upstream_took: record.upstream_took,
         tunnel: Some(record.ended.reason.as_str()),
         error: record.ended.error.as_deref(),
     });
 }
 
-/// From the complete head to the upstream's, in milliseconds.
-pub(crate) fn upstream_ms(ctx: &Ctx) -> Option<f64> {
+/// From the complete head to the upstream's.
+pub(crate) fn upstream_took(ctx: &Ctx) -> Option<Duration> {
     let begun = ctx.begun.as_ref()?;
-    ctx.outbound.responded.map(|at| millis(since(begun, at)))
+    ctx.outbound.responded.map(|at| at.saturating_duration_since(begun.facts.started))
 }
 
 /// A request whose head was refused before it became an exchange.
@@ -152,11 +157,11 @@ pub(crate) fn refused_head(state: &State, conn: &Conn, reply: &Reply, request_id
         state.metrics.problems.with_label_values(&[problem.kind.slug()]).inc();
     }
     state.access_log.write(&Line {
-        time: seconds(SystemTime::now()),
+        time: SystemTime::now(),
         request_id,
         trace_id: "",
         listener: &conn.listener.name,
-        client: client(conn.peer),
+        client: &client(conn.peer_address(), conn),
         method: "",
         host: "",
         path: "",
@@ -170,15 +175,19 @@ pub(crate) fn refused_head(state: &State, conn: &Conn, reply: &Reply, request_id
         retries: 0,
         received_bytes: 0,
         sent_bytes,
-        took_ms: 0.0,
-        upstream_ms: None,
+        took: Duration::ZERO,
+        upstream_took: None,
         tunnel: None,
         error: problem.map(|problem| &*problem.detail),
     });
 }
 
-fn client(peer: SocketAddr) -> std::net::IpAddr {
-    peer.ip().to_canonical()
+/// The client as the log names it: the text of the peer, which was written once for the connection, or its own.
+fn client(client: IpAddr, conn: &Conn) -> Cow<'_, str> {
+    match conn.peer_text.to_str() {
+        Ok(peer) if client == conn.peer_address() => Cow::Borrowed(peer),
+        _ => Cow::Owned(client.to_string()),
+    }
 }
 
 /// What Pingora says went wrong. Its contexts name peers and causes, never headers or bodies.
@@ -189,18 +198,6 @@ fn reason(error: &Error) -> String {
         }
         None => format!("{}: {}", error.esource().as_str(), error.etype().as_str()),
     }
-}
-
-fn since(begun: &Begun, at: Instant) -> Duration {
-    at.saturating_duration_since(begun.facts.started)
-}
-
-fn millis(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e6).round() / 1e3
-}
-
-fn seconds(time: SystemTime) -> f64 {
-    time.duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |since| (since.as_secs_f64() * 1e6).round() / 1e6)
 }
 
 fn protocol(version: Version) -> &'static str {

@@ -79,6 +79,8 @@ impl fmt::Display for Host {
 /// One address of an upstream.
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
+    /// The address as text, for logs.
+    pub(crate) address_text: Box<str>,
     /// The source as written, which names the target in logs.
     pub(crate) name: Arc<str>,
     pub(crate) weight: u32,
@@ -110,6 +112,7 @@ impl Target {
     ) -> Self {
         Target {
             address,
+            address_text: address.to_string().into(),
             name: source.written.clone(),
             weight: source.weight,
             host,
@@ -152,6 +155,11 @@ impl Picked {
     /// Where to connect to.
     pub fn address(&self) -> SocketAddr {
         self.target.address
+    }
+
+    /// Where to connect to, as text, for logs.
+    pub fn address_text(&self) -> &str {
+        &self.target.address_text
     }
 
     /// The target as the operator wrote it, for logs.

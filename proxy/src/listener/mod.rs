@@ -12,10 +12,11 @@ mod stream;
 pub(crate) mod tls;
 
 use std::any::Any;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::HeaderValue;
 use ipnet::IpNet;
 use pingora_core::protocols::Digest;
 use sallyport_config::listener::{Limits, Listener};
@@ -55,6 +56,8 @@ pub(crate) struct Conn {
     pub(crate) listener: Arc<ListenerPlan>,
     /// The other end.
     pub(crate) peer: SocketAddr,
+    /// The address of the other end as text, for the log and for upstreams.
+    pub(crate) peer_text: HeaderValue,
     /// Whether the other end is one of `trusted_proxies`.
     pub(crate) peer_trusted: bool,
     /// The tunnel that the connection becomes when the exchange under way is over.
@@ -96,7 +99,15 @@ impl ListenerPlan {
 
 impl Conn {
     fn new(listener: Arc<ListenerPlan>, peer: SocketAddr, peer_trusted: bool) -> Self {
-        Conn { listener, peer, peer_trusted, tunnel: Mutex::default() }
+        // An address in digits is always a header value.
+        let peer_text = HeaderValue::try_from(peer.ip().to_canonical().to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        Conn { listener, peer, peer_text, peer_trusted, tunnel: Mutex::default() }
+    }
+
+    /// The address of the other end; IPv4 mapped to IPv6 is IPv4.
+    pub(crate) fn peer_address(&self) -> IpAddr {
+        self.peer.ip().to_canonical()
     }
 
     /// Leaves a tunnel for the connection to become.

@@ -2,6 +2,7 @@
 //! metrics counted, the access log written, places given back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::header::{HOST, HeaderValue};
 use pingora_http::RequestHeader;
@@ -30,7 +31,7 @@ pub(crate) struct Record {
     pub(crate) upstream: Option<Arc<Upstream>>,
     pub(crate) picked: Option<Picked>,
     pub(crate) retries: u32,
-    pub(crate) upstream_ms: Option<f64>,
+    pub(crate) upstream_took: Option<Duration>,
     sidecar: Option<Sidecar>,
     pub(crate) ended: Ended,
     _in_flight: InFlight,
@@ -39,7 +40,7 @@ pub(crate) struct Record {
 impl Record {
     /// Takes over the exchange, which with this is over for every later phase. `None` before a route was chosen.
     pub(crate) fn take(ctx: &mut Ctx, state: &Arc<State>, head: &RequestHeader) -> Option<Box<Record>> {
-        let upstream_ms = end::upstream_ms(ctx);
+        let upstream_took = end::upstream_took(ctx);
         let begun = ctx.begun.take()?;
         let (chain, metrics) = begun.route().map(|route| (route.chain.clone(), route.metrics.clone()))?;
         let (conn, facts, trace, in_flight) = begun.into_parts();
@@ -57,7 +58,7 @@ impl Record {
             upstream: ctx.outbound.upstream.take(),
             picked: ctx.outbound.picked.take(),
             retries: ctx.outbound.retries,
-            upstream_ms,
+            upstream_took,
             sidecar: ctx.outbound.sidecar.as_ref().map(|seat| seat.sidecar),
             // Unless somebody says otherwise it was cut, which only a stop that has waited long enough does.
             ended: Ended { reason: Reason::Drain, received_bytes: 0, sent_bytes: 0, error: None },
