@@ -8,11 +8,11 @@ use pingora_http::ResponseHeader;
 use prometheus::IntGauge;
 use sallyport_filters::chain::Transforms;
 use sallyport_filters::{Chain, Facts, Fault, ProblemKind};
-use sallyport_upstreams::{Pace, Picked, Upstream};
+use sallyport_upstreams::{Pace, Picked};
 use smallvec::SmallVec;
 
 use crate::listener::Conn;
-use crate::plan::{Plan, Route};
+use crate::plan::{Destination, Plan, Route};
 use crate::sidecar::Seat;
 use crate::trace::Trace;
 
@@ -47,7 +47,7 @@ pub(crate) struct Begun {
 /// The way to an upstream.
 #[derive(Default)]
 pub(crate) struct Outbound {
-    pub(crate) upstream: Option<Arc<Upstream>>,
+    pub(crate) destination: Option<Arc<Destination>>,
     pub(crate) picked: Option<Picked>,
     /// The sidecar, where the route leads to one instead of to an upstream.
     pub(crate) sidecar: Option<Arc<Seat>>,

@@ -14,7 +14,7 @@ use crate::plan::{Action, Plan};
 use crate::route::{Found, Query};
 use crate::sidecar::Seat;
 
-/// Decides about a request: `Some` is the answer, `None` sends it to `outbound.upstream`.
+/// Decides about a request: `Some` is the answer, `None` sends it to `outbound.destination`, or to a sidecar.
 pub(crate) async fn decide(
     head: &mut RequestHeader,
     begun: &mut Begun,
@@ -84,8 +84,8 @@ fn choose_route(head: &RequestHeader, begun: &mut Begun, target: &Target) -> Res
 fn act(head: &mut RequestHeader, begun: &mut Begun, outbound: &mut Outbound) -> Option<Reply> {
     let route = begun.plan.routes.get(begun.route?)?;
     match &route.action {
-        Action::Upstream(upstream) => outbound.upstream = Some(upstream.clone()),
-        Action::Split(split) => outbound.upstream = split.choose().cloned(),
+        Action::Upstream(destination) => outbound.destination = Some(destination.clone()),
+        Action::Split(split) => outbound.destination = split.choose().cloned(),
         Action::Bridge => return lead(begun.plan.bridge.as_ref(), outbound),
         Action::Aggregator(_) => return lead(begun.plan.aggregator.as_ref(), outbound),
         Action::Redirect(redirect) => return Some(redirect.reply(&Exchange::new(head, &mut begun.facts))),

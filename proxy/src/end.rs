@@ -8,7 +8,7 @@ use http::{StatusCode, Version};
 use pingora_error::{Error, ErrorSource};
 use pingora_proxy::Session;
 use sallyport_filters::reply::ReplyBody;
-use sallyport_filters::{Exchange, Outcome, ProblemKind, Reply};
+use sallyport_filters::{Exchange, ProblemKind, Reply};
 use sallyport_upstreams::Picked;
 
 use crate::access_log::Line;
@@ -16,6 +16,7 @@ use crate::begin;
 use crate::ctx::Ctx;
 use crate::fault;
 use crate::listener::Conn;
+use crate::metrics::Outcome;
 use crate::reply;
 use crate::state::State;
 use crate::tunnel::Record;
@@ -28,7 +29,7 @@ pub(crate) fn end(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx, s
     let (chain, facts) = begun.split();
     chain.on_end(
         &mut Exchange::new(session.req_header_mut(), facts),
-        &Outcome { status, took },
+        &sallyport_filters::Outcome { status, took },
     );
     let metrics = begun.route().map_or(&begun.plan.unrouted, |route| &route.metrics);
     metrics.observe(
@@ -50,21 +51,19 @@ pub(crate) fn end(session: &mut Session, error: Option<&Error>, ctx: &mut Ctx, s
 
 /// Counts how it went with the upstream, retries included.
 pub(crate) fn count_upstream(ctx: &Ctx, error: Option<&Error>, state: &State) {
-    let Some(upstream) = &ctx.outbound.upstream else { return };
+    let Some(destination) = &ctx.outbound.destination else { return };
     let outcome = match (ctx.outbound.responded, error) {
-        _ if ctx.outbound.picked.is_none() => "unavailable",
-        (Some(_), None) if ctx.outbound.server_error => "server_error",
-        (Some(_), None) => "ok",
+        _ if ctx.outbound.picked.is_none() => Outcome::Unavailable,
+        (Some(_), None) if ctx.outbound.server_error => Outcome::ServerError,
+        (Some(_), None) => Outcome::Ok,
         (None, None) => return,
-        _ if ctx.fault.as_ref().is_some_and(|fault| fault.kind == ProblemKind::GatewayTimeout) => "timeout",
-        (_, Some(error)) if error.esource() != &ErrorSource::Upstream => "abandoned",
+        _ if ctx.fault.as_ref().is_some_and(|fault| fault.kind == ProblemKind::GatewayTimeout) => {
+            Outcome::Timeout
+        }
+        (_, Some(error)) if error.esource() != &ErrorSource::Upstream => Outcome::Abandoned,
         (_, Some(error)) => fault::outcome(error),
     };
-    state.metrics.upstream_outcomes.with_label_values(&[upstream.name(), outcome]).inc();
-    if ctx.outbound.retries > 0 {
-        let retries = state.metrics.upstream_retries.with_label_values(&[upstream.name()]);
-        retries.inc_by(u64::from(ctx.outbound.retries));
-    }
+    destination.count(&state.metrics, outcome, ctx.outbound.retries);
 }
 
 fn log(
@@ -94,7 +93,7 @@ fn log(
         problem: ctx.problem.map(|problem| problem.slug()),
         upstream: match &ctx.outbound.sidecar {
             Some(seat) => Some(seat.sidecar.name()),
-            None => ctx.outbound.upstream.as_ref().map(|upstream| &**upstream.name()),
+            None => ctx.outbound.destination.as_ref().map(|destination| &**destination.upstream.name()),
         },
         target: ctx.outbound.picked.as_ref().map(Picked::address_text),
         retries: ctx.outbound.retries,

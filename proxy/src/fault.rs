@@ -4,6 +4,8 @@ use pingora_error::{Error, ErrorSource, ErrorType};
 use sallyport_filters::{Fault, ProblemKind, Reply};
 use sallyport_upstreams::PickError;
 
+use crate::metrics::Outcome;
+
 /// Marks an error of ours in Pingora's error type; the fault itself waits in the exchange's context.
 pub(crate) const OURS: ErrorType = ErrorType::Custom("SallyportFault");
 /// Marks a response that is thrown away so that the request can be tried again.
@@ -24,14 +26,14 @@ pub(crate) fn to_reply(error: &Error, fault: Option<&Fault>) -> Option<Reply> {
 }
 
 /// How a failed try counts for the metric `upstream_outcomes_total`.
-pub(crate) fn outcome(error: &Error) -> &'static str {
+pub(crate) fn outcome(error: &Error) -> Outcome {
     match error.etype() {
         ErrorType::ConnectTimedout
         | ErrorType::ReadTimedout
         | ErrorType::WriteTimedout
-        | ErrorType::TLSHandshakeTimedout => "timeout",
-        etype if is_connect(etype) => "connect",
-        _ => "broken",
+        | ErrorType::TLSHandshakeTimedout => Outcome::Timeout,
+        etype if is_connect(etype) => Outcome::Connect,
+        _ => Outcome::Broken,
     }
 }
 

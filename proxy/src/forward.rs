@@ -33,12 +33,13 @@ pub(crate) fn pick(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     if let (Some(route), Some(seat)) = (ctx.begun.as_ref().and_then(Begun::route), &ctx.outbound.sidecar) {
         return seat.peer(&route.timeouts);
     }
-    let (Some(begun), Some(upstream)) = (&ctx.begun, ctx.outbound.upstream.clone()) else {
+    let (Some(begun), Some(destination)) = (&ctx.begun, &ctx.outbound.destination) else {
         return fail(ctx, Fault::new(ProblemKind::Internal, "no upstream was chosen"));
     };
     let Some(route) = begun.route() else {
         return fail(ctx, Fault::new(ProblemKind::Internal, "no route was chosen"));
     };
+    let upstream = &destination.upstream;
     if ctx.outbound.tried.is_empty() {
         upstream.note_request(now);
     }
@@ -63,8 +64,8 @@ pub(crate) fn shape(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
         return fail(ctx, Fault::new(ProblemKind::Internal, "the exchange has not begun"));
     };
     forwarded(head, begun)?;
-    if let (Some(upstream), Some(picked)) = (&ctx.outbound.upstream, &ctx.outbound.picked)
-        && let Some(host) = upstream.host(picked)
+    if let (Some(destination), Some(picked)) = (&ctx.outbound.destination, &ctx.outbound.picked)
+        && let Some(host) = destination.upstream.host(picked)
     {
         head.insert_header(HOST, host)?;
     }
@@ -186,15 +187,15 @@ pub(crate) fn note_absent_sidecar(error: &Error, ctx: &mut Ctx) {
 fn allowed(ctx: &Ctx) -> bool {
     let attempts = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.retry.as_ref());
     attempts.is_some_and(|retry| ctx.outbound.retries < retry.attempts)
-        && ctx.outbound.upstream.as_ref().is_some_and(|upstream| upstream.may_retry(Instant::now()))
+        && ctx.outbound.destination.as_ref().is_some_and(|to| to.upstream.may_retry(Instant::now()))
 }
 
 /// Tells the upstream how this try went, once.
 pub(crate) fn observe(ctx: &mut Ctx, seen: Observation) {
-    if let (false, Some(upstream), Some(picked)) =
-        (ctx.outbound.counted, &ctx.outbound.upstream, &ctx.outbound.picked)
+    if let (false, Some(destination), Some(picked)) =
+        (ctx.outbound.counted, &ctx.outbound.destination, &ctx.outbound.picked)
     {
-        upstream.observe(picked, seen, ctx.outbound.responded.unwrap_or_else(Instant::now));
+        destination.upstream.observe(picked, seen, ctx.outbound.responded.unwrap_or_else(Instant::now));
         ctx.outbound.counted = true;
     }
 }

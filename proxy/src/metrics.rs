@@ -3,6 +3,8 @@
 //! Labels hold names of the configuration and fixed words, never anything a client sends. Filters register theirs
 //! themselves, in the same registry.
 
+mod upstream;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +12,8 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+pub(crate) use upstream::{Outcome, UpstreamMetrics};
 
 use crate::sidecar::{Ended, Reason};
 
@@ -34,8 +38,8 @@ pub(crate) struct Metrics {
     pub(crate) in_flight: IntGauge,
     pub(crate) problems: IntCounterVec,
     pub(crate) decisions: IntCounterVec,
-    pub(crate) upstream_outcomes: IntCounterVec,
-    pub(crate) upstream_retries: IntCounterVec,
+    upstream_outcomes: IntCounterVec,
+    upstream_retries: IntCounterVec,
     pub(crate) connections: IntGaugeVec,
     pub(crate) connections_refused: IntCounterVec,
     pub(crate) handshakes_failed: IntCounterVec,

@@ -154,13 +154,13 @@ fn chosen(plan: &Plan, index: usize, params: &[(u16, u16)], mut explanation: Exp
     explanation.route = Some(route.facts.name.to_string());
     explanation.filters = route.chain.filters().map(|filter| filter.name().to_owned()).collect();
     explanation.action = Some(match &route.action {
-        Action::Upstream(upstream) => format!("upstream {}", upstream.name()),
+        Action::Upstream(destination) => format!("upstream {}", destination.upstream.name()),
         Action::Split(split) => {
             let mut before = 0;
-            let shares = split.shares.iter().map(|(upstream, end)| {
+            let shares = split.shares.iter().map(|(destination, end)| {
                 let weight = end - before;
                 before = *end;
-                format!("{} {weight}", upstream.name())
+                format!("{} {weight}", destination.upstream.name())
             });
             format!("split: {}", shares.collect::<Vec<_>>().join(", "))
         }

@@ -9,12 +9,13 @@ use sallyport_filters::reply::ReplyBody;
 use sallyport_filters::{Exchange, Reply};
 use sallyport_upstreams::Upstream;
 
+use crate::metrics::{Metrics, Outcome, UpstreamMetrics};
 use crate::sidecar::Introduction;
 
 /// What a route does.
 pub(crate) enum Action {
     /// Sends the request to an upstream.
-    Upstream(Arc<Upstream>),
+    Upstream(Arc<Destination>),
     /// Sends it to one of several, chosen by weight.
     Split(Split),
     /// Sends it to the bridge.
@@ -27,9 +28,15 @@ pub(crate) enum Action {
     Respond(Reply),
 }
 
+/// An upstream that requests go to, with its counters.
+pub(crate) struct Destination {
+    pub(crate) upstream: Arc<Upstream>,
+    metrics: UpstreamMetrics,
+}
+
 /// Upstreams with the upper ends of their shares.
 pub(crate) struct Split {
-    pub(crate) shares: Vec<(Arc<Upstream>, u32)>,
+    pub(crate) shares: Vec<(Arc<Destination>, u32)>,
     total: u32,
 }
 
@@ -45,25 +52,36 @@ enum Piece {
     Query,
 }
 
+impl Destination {
+    pub(crate) fn new(upstream: Arc<Upstream>) -> Self {
+        Destination { metrics: UpstreamMetrics::new(upstream.name()), upstream }
+    }
+
+    /// Counts the end of an exchange.
+    pub(crate) fn count(&self, families: &Metrics, outcome: Outcome, retries: u32) {
+        self.metrics.observe(families, outcome, retries);
+    }
+}
+
 impl Split {
     /// The shares in order; weights of 0 get nothing.
-    pub(crate) fn new(shares: Vec<(Arc<Upstream>, u32)>) -> Split {
+    pub(crate) fn new(shares: Vec<(Arc<Destination>, u32)>) -> Split {
         let mut total = 0;
         let shares = shares
             .into_iter()
             .filter(|(_, weight)| *weight > 0)
-            .map(|(upstream, weight)| {
+            .map(|(destination, weight)| {
                 total += weight;
-                (upstream, total)
+                (destination, total)
             })
             .collect();
         Split { shares, total }
     }
 
     /// One of the upstreams, at random by weight. The loader has refused a split without any weight.
-    pub(crate) fn choose(&self) -> Option<&Arc<Upstream>> {
+    pub(crate) fn choose(&self) -> Option<&Arc<Destination>> {
         let lot = fastrand::u32(..self.total.max(1));
-        self.shares.iter().find(|(_, end)| lot < *end).map(|(upstream, _)| upstream)
+        self.shares.iter().find(|(_, end)| lot < *end).map(|(destination, _)| destination)
     }
 }
 

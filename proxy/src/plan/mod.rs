@@ -20,7 +20,7 @@ use sallyport_filters::{Chain, Kept, Registry};
 use sallyport_identity::Issuers;
 use sallyport_upstreams::{Retry, Upstreams};
 
-pub(crate) use action::{Action, location};
+pub(crate) use action::{Action, Destination, location};
 
 use crate::listener::ListenerPlan;
 use crate::managed::Managed;

@@ -1,5 +1,6 @@
 //! The sections of a configuration, one by one: taken over from the running plan where nothing changed, else built.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use sallyport_filters::Chain;
 use sallyport_filters::exchange::RouteFacts;
 use sallyport_upstreams::{Retry, Upstreams};
 
-use super::action::{self, Action, Redirect, Split};
+use super::action::{self, Action, Destination, Redirect, Split};
 use super::chains::Chains;
 use super::{Plan, Route, Surroundings, WebSocketPlan};
 use crate::listener::ListenerPlan;
@@ -16,6 +17,9 @@ use crate::listener::tls::TlsListener;
 use crate::route::parameter_names;
 use crate::sidecar::{Introduction, Seat, Sidecar};
 use crate::tunnel::{Limits, Origins};
+
+/// Where routes may lead, by the names of upstreams.
+type Destinations<'a> = HashMap<&'a str, Arc<Destination>>;
 
 /// The listeners, with their certificates read anew. `None` after an error.
 pub(super) fn listeners(
@@ -51,11 +55,15 @@ pub(super) fn routes<'a>(
     upstreams: &Upstreams,
     report: &mut Report,
 ) -> Option<Vec<Route>> {
+    let destinations: Destinations = upstreams
+        .iter()
+        .map(|(name, upstream)| (name.as_str(), Arc::new(Destination::new(upstream.clone()))))
+        .collect();
     let built = loaded.config.routes.iter().enumerate().map(|(index, settings)| {
         let name = settings.name();
         let params = parameter_names(&settings.matches.value);
         let chain = chains.of_route(settings, &name, report);
-        let action = action(settings, &name, chain.as_deref(), &params, upstreams, report);
+        let action = action(settings, &name, chain.as_deref(), &params, &destinations, report);
         let (chain, action) = (chain?, action?);
         guarded(settings, chain.guards(), report);
         parameters(settings, &chain, &params, report);
@@ -139,12 +147,12 @@ fn action(
     name: &str,
     chain: Option<&Chain>,
     params: &[Box<str>],
-    upstreams: &Upstreams,
+    destinations: &Destinations<'_>,
     report: &mut Report,
 ) -> Option<Action> {
     // The loader has refused unknown names and anything but exactly one action; a broken upstream is reported where it
     // stands.
-    let find = |name: &Located<String>| upstreams.get(&name.value).cloned();
+    let find = |name: &Located<String>| destinations.get(name.value.as_str()).cloned();
     if let Some(name) = &settings.upstream {
         return find(name).map(Action::Upstream);
     }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use http::header::{HOST, HeaderValue};
 use pingora_http::RequestHeader;
 use sallyport_filters::{Chain, Exchange, Facts, Outcome};
-use sallyport_upstreams::{Picked, Upstream};
+use sallyport_upstreams::Picked;
 
 use crate::ctx::{Ctx, InFlight};
 use crate::end;
 use crate::listener::ListenerPlan;
 use crate::metrics::{OpenTunnel, RouteMetrics};
+use crate::plan::Destination;
 use crate::sidecar::{Ended, Reason, Sidecar};
 use crate::state::State;
 use crate::trace::Trace;
@@ -28,7 +29,7 @@ pub(crate) struct Record {
     pub(crate) trace: Trace,
     metrics: Arc<RouteMetrics>,
     open: Option<OpenTunnel>,
-    pub(crate) upstream: Option<Arc<Upstream>>,
+    destination: Option<Arc<Destination>>,
     pub(crate) picked: Option<Picked>,
     pub(crate) retries: u32,
     pub(crate) upstream_took: Option<Duration>,
@@ -55,7 +56,7 @@ impl Record {
             trace,
             open: metrics.tunnel(),
             metrics,
-            upstream: ctx.outbound.upstream.take(),
+            destination: ctx.outbound.destination.take(),
             picked: ctx.outbound.picked.take(),
             retries: ctx.outbound.retries,
             upstream_took,
@@ -70,7 +71,7 @@ impl Record {
     pub(crate) fn destination(&self) -> Option<&str> {
         match self.sidecar {
             Some(sidecar) => Some(sidecar.name()),
-            None => self.upstream.as_ref().map(|upstream| &**upstream.name()),
+            None => self.destination.as_ref().map(|destination| &**destination.upstream.name()),
         }
     }
 }
