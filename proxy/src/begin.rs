@@ -51,15 +51,21 @@ pub(crate) fn begin(session: &mut Session, state: &State) -> (Option<Begun>, Res
 }
 
 fn facts(head: &RequestHeader, conn: &Arc<Conn>, started: Instant) -> Facts {
-    let forwarded = head.headers.get_all(X_FORWARDED_FOR).iter();
-    let client = client_address::client(conn.peer.ip(), forwarded, &conn.listener.trusted);
-    let given =
-        conn.peer_trusted.then(|| head.headers.get(X_REQUEST_ID).and_then(request_id::accept)).flatten();
-    let id = given.unwrap_or_else(request_id::new_id);
-    let mut facts = Facts::new(started, SystemTime::now(), client, id);
+    let started_at = SystemTime::now();
+    let mut client = conn.peer_address();
+    let mut secure = conn.listener.tls.is_some();
+    let mut given = None;
+    // What nobody trusted has sent is not even looked for.
+    if conn.peer_trusted {
+        let forwarded = head.headers.get_all(X_FORWARDED_FOR).iter();
+        client = client_address::client(client, forwarded, &conn.listener.trusted);
+        secure |= head.headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "https");
+        given = head.headers.get(X_REQUEST_ID).and_then(request_id::accept);
+    }
+    let id = given.unwrap_or_else(|| request_id::id_at(started_at));
+    let mut facts = Facts::new(started, started_at, client, id);
     facts.peer_trusted = conn.peer_trusted;
-    facts.secure = conn.listener.tls.is_some()
-        || conn.peer_trusted && head.headers.get(X_FORWARDED_PROTO).is_some_and(|proto| proto == "https");
+    facts.secure = secure;
     facts.body_bytes_max = crate::plan::BODY_BYTES_MAX;
     facts
 }

@@ -1,17 +1,17 @@
 //! The request as the upstream gets it, and the tries it takes.
 
-use std::fmt::Write as _;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::HeaderValue;
-use http::header::{CONNECTION, FORWARDED, HOST};
+use http::header::{CONNECTION, FORWARDED, HOST, TE, UPGRADE};
+use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use sallyport_filters::{Exchange, Fault, ProblemKind};
 use sallyport_upstreams::Observation;
+use smallvec::SmallVec;
 
 use crate::ctx::{Begun, Ctx};
 use crate::fault;
@@ -24,8 +24,11 @@ use crate::trace::{TRACEPARENT, TRACESTATE};
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
-/// Fields that mean the connection between the upstream and us (RFC 9110, section 7.6.1).
-const HOP_BY_HOP: [&str; 4] = ["keep-alive", "proxy-connection", "te", "upgrade"];
+/// Fields that mean the connection between the upstream and us (RFC 9110, section 7.6.1), beside `Connection`.
+static HOP_BY_HOP: [HeaderName; 4] =
+    [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection"), TE, UPGRADE];
+/// Options of `Connection` that name no field, and the framing, which is left alone.
+const NO_FIELDS: [&str; 5] = ["", "close", "keep-alive", "content-length", "transfer-encoding"];
 
 /// Picks a target for this try.
 pub(crate) fn pick(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
@@ -85,22 +88,15 @@ pub(crate) fn shape(session: &mut Session, ctx: &mut Ctx, head: &mut RequestHead
 
 /// `X-Forwarded-*` and the trace. From an untrusted peer these were removed; a trusted peer's list goes on.
 fn forwarded(head: &mut RequestHeader, begun: &Begun) -> Result<()> {
-    let peer = begun.conn.peer.ip().to_canonical();
-    let mut list = String::with_capacity(48);
-    for value in head.headers.get_all(X_FORWARDED_FOR).iter().filter_map(|value| value.to_str().ok()) {
-        list.push_str(value);
-        list.push_str(", ");
-    }
-    // Writing to a string cannot fail.
-    let _ = write!(list, "{peer}");
-    if let Ok(list) = HeaderValue::from_maybe_shared(Bytes::from(list)) {
-        head.insert_header(X_FORWARDED_FOR, list)?;
-    }
-    if !head.headers.contains_key(X_FORWARDED_PROTO) {
+    let told = Told::of(head);
+    let list =
+        if told.list { longer_list(head, &begun.conn.peer_text) } else { begun.conn.peer_text.clone() };
+    head.insert_header(X_FORWARDED_FOR, list)?;
+    if !told.proto {
         let proto = if begun.facts.secure { "https" } else { "http" };
         head.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static(proto))?;
     }
-    if !head.headers.contains_key(X_FORWARDED_HOST) {
+    if !told.host {
         let host = match (head.headers.get(HOST), head.uri.authority()) {
             (Some(host), _) => Some(host.clone()),
             (None, Some(authority)) => HeaderValue::from_str(authority.as_str()).ok(),
@@ -110,36 +106,83 @@ fn forwarded(head: &mut RequestHeader, begun: &Begun) -> Result<()> {
             head.insert_header(X_FORWARDED_HOST, host)?;
         }
     }
-    head.remove_header(&FORWARDED);
+    if told.forwarded {
+        head.remove_header(&FORWARDED);
+    }
     head.insert_header(TRACEPARENT, begun.trace.header())?;
-    if !begun.trace.continued {
+    if told.trace_state && !begun.trace.continued {
         head.remove_header(TRACESTATE);
     }
     Ok(())
 }
 
+/// Which of the fields that the edge writes are there already: nearly always none, which one look at the names tells
+/// cheaper than a look-up for each.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    list: bool,
+    proto: bool,
+    host: bool,
+    forwarded: bool,
+    trace_state: bool,
+}
+
+impl Told {
+    fn of(head: &RequestHeader) -> Told {
+        let mut told = Told::default();
+        for name in head.headers.keys() {
+            match name.as_str() {
+                "x-forwarded-for" => told.list = true,
+                "x-forwarded-proto" => told.proto = true,
+                "x-forwarded-host" => told.host = true,
+                "forwarded" => told.forwarded = true,
+                TRACESTATE => told.trace_state = true,
+                _ => {}
+            }
+        }
+        told
+    }
+}
+
+/// The list of `X-Forwarded-For` with the peer behind what is in it.
+fn longer_list(head: &RequestHeader, peer: &HeaderValue) -> HeaderValue {
+    let mut list = Vec::with_capacity(64);
+    for value in head.headers.get_all(X_FORWARDED_FOR).iter().filter(|value| value.to_str().is_ok()) {
+        list.extend_from_slice(value.as_bytes());
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(peer.as_bytes());
+    // Values with a comma and a blank between them are a value.
+    HeaderValue::from_maybe_shared(Bytes::from(list)).unwrap_or_else(|_| peer.clone())
+}
+
 /// Removes what a response says about the connection to the upstream: Pingora passes it on. What the client's
 /// connection needs, Pingora sets itself. Framing is left alone.
 pub(crate) fn strip_hop_by_hop(response: &mut ResponseHeader) {
-    for name in HOP_BY_HOP {
+    let mut connection = false;
+    let mut present: SmallVec<[&'static HeaderName; HOP_BY_HOP.len()]> = SmallVec::new();
+    for name in response.headers.keys() {
+        connection |= *name == CONNECTION;
+        present.extend(HOP_BY_HOP.iter().find(|known| *known == name));
+    }
+    for name in present {
         response.remove_header(name);
     }
-    if !response.headers.contains_key(CONNECTION) {
+    if !connection {
         return;
     }
-    let nominated: Vec<String> = response
+    let nominated: SmallVec<[HeaderName; 4]> = response
         .headers
         .get_all(CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        .map(|option| option.trim().to_ascii_lowercase())
-        .filter(|option| {
-            !matches!(option.as_str(), "" | "close" | "keep-alive" | "content-length" | "transfer-encoding")
-        })
+        .map(str::trim)
+        .filter(|option| !NO_FIELDS.iter().any(|other| option.eq_ignore_ascii_case(other)))
+        .filter_map(|option| HeaderName::from_bytes(option.as_bytes()).ok())
         .collect();
-    for name in nominated {
-        response.remove_header(name.as_str());
+    for name in &nominated {
+        response.remove_header(name);
     }
     response.remove_header(&CONNECTION);
 }
@@ -221,3 +264,86 @@ pub(crate) fn try_again_error() -> Box<Error> {
 
 /// The type Pingora gives an error that a limit of ours caused.
 pub(crate) const LATE: ErrorType = ErrorType::ReadTimedout;
+
+#[cfg(test)]
+mod tests {
+    use http::StatusCode;
+
+    use super::*;
+
+    fn request(fields: &[(&'static str, &str)]) -> RequestHeader {
+        let mut head = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
+        head
+    }
+
+    fn answer(fields: &[(&'static str, &str)]) -> ResponseHeader {
+        let mut head = ResponseHeader::build(StatusCode::OK, None).unwrap();
+        for (name, value) in fields {
+            head.append_header(*name, *value).unwrap();
+        }
+        head
+    }
+
+    fn left(mut head: ResponseHeader) -> Vec<String> {
+        strip_hop_by_hop(&mut head);
+        let mut wire = Vec::new();
+        head.header_to_h1_wire(&mut wire);
+        String::from_utf8(wire).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_is_told_already_is_seen_in_any_case() {
+        assert_eq!(Told::of(&request(&[("Host", "a"), ("Accept", "*/*")])), Told::default());
+        let all = request(&[
+            ("X-Forwarded-FOR", "192.0.2.1"),
+            ("x-forwarded-proto", "https"),
+            ("X-Forwarded-Host", "a"),
+            ("Forwarded", "for=a"),
+            ("TraceState", "a=b"),
+        ]);
+        let told = Told { list: true, proto: true, host: true, forwarded: true, trace_state: true };
+        assert_eq!(Told::of(&all), told);
+    }
+
+    #[test]
+    fn the_peer_stands_behind_the_list() {
+        let head = request(&[("x-forwarded-for", "192.0.2.1, 192.0.2.2"), ("X-Forwarded-For", "192.0.2.3")]);
+        let list = longer_list(&head, &HeaderValue::from_static("10.0.0.1"));
+        assert_eq!(list, "192.0.2.1, 192.0.2.2, 192.0.2.3, 10.0.0.1");
+        let mut odd = request(&[]);
+        odd.append_header(X_FORWARDED_FOR, HeaderValue::from_bytes(b"\xff").unwrap()).unwrap();
+        assert_eq!(longer_list(&odd, &HeaderValue::from_static("::1")), "::1");
+    }
+
+    /// RFC 9110, section 7.6.1.
+    #[test]
+    fn an_answers_hop_by_hop_fields_end_here() {
+        let head = answer(&[
+            ("Content-Type", "text/plain"),
+            ("Keep-Alive", "timeout=5"),
+            ("Proxy-Connection", "close"),
+            ("TE", "trailers"),
+            ("Upgrade", "h2c"),
+            ("Connection", "Keep-Alive, X-Inner"),
+            ("connection", "x-OTHER,, not a name"),
+            ("X-Inner", "1"),
+            ("X-Inner", "2"),
+            ("X-Other", "3"),
+            ("X-Kept", "4"),
+        ]);
+        assert_eq!(left(head), ["Content-Type: text/plain", "X-Kept: 4"]);
+    }
+
+    /// RFC 9112, section 6: without them the end of the body would be somewhere else.
+    #[test]
+    fn an_answer_cannot_nominate_its_framing() {
+        let head = answer(&[("Content-Length", "3"), ("Connection", "Content-Length, transfer-encoding")]);
+        assert_eq!(left(head), ["Content-Length: 3"]);
+        let head = answer(&[("Transfer-Encoding", "chunked"), ("Connection", "TRANSFER-encoding")]);
+        assert_eq!(left(head), ["Transfer-Encoding: chunked"]);
+        assert_eq!(left(answer(&[("X-Kept", "1")])), ["X-Kept: 1"]);
+    }
+}

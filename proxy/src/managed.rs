@@ -87,7 +87,7 @@ const FRAMING: [HeaderName; 6] = [
 /// Hop-by-hop fields that are always dropped (RFC 9110, sections 7.6.1 and 11.7.2; HTTP2-Settings, RFC 7540, section
 /// 3.2.1, would let a client switch the upstream's protocol behind the edge's back). `Upgrade` and `TE` are looked at
 /// more closely.
-const HOP_BY_HOP: [HeaderName; 5] = [
+static HOP_BY_HOP: [HeaderName; 5] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -184,7 +184,44 @@ impl Managed {
         head: &mut RequestHeader,
         keep_upgrade: bool,
     ) -> Result<(), ConnectionError> {
+        // One look at the names, which are few, costs less than a look-up for each of ours.
+        let mut present: SmallVec<[&'static HeaderName; HOP_BY_HOP.len()]> = SmallVec::new();
+        let (mut connection, mut te, mut upgrade) = (false, false, false);
+        for name in head.headers.keys() {
+            connection |= *name == header::CONNECTION;
+            te |= *name == header::TE;
+            upgrade |= *name == header::UPGRADE;
+            present.extend(HOP_BY_HOP.iter().find(|known| *known == name));
+        }
+        let mut upgrades = false;
         let mut nominated: SmallVec<[HeaderName; 4]> = SmallVec::new();
+        if connection {
+            upgrades = self.options(head, &mut nominated)?;
+        }
+        for name in &nominated {
+            head.remove_header(name);
+        }
+        for name in present {
+            head.remove_header(name);
+        }
+        if te {
+            keep_trailers_only(head);
+        }
+        if upgrade && upgrades && keep_upgrade {
+            // A static name and value cannot be refused, and the map has just lost an entry.
+            let _ = head.insert_header(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        } else if upgrade {
+            head.remove_header(&header::UPGRADE);
+        }
+        Ok(())
+    }
+
+    /// Reads the options of `Connection`: whether one is `upgrade`, and which fields of the head are nominated.
+    fn options(
+        &self,
+        head: &RequestHeader,
+        nominated: &mut SmallVec<[HeaderName; 4]>,
+    ) -> Result<bool, ConnectionError> {
         let mut upgrades = false;
         let values = head.headers.get_all(header::CONNECTION).iter();
         let options = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
@@ -211,18 +248,7 @@ impl Managed {
                 nominated.push(name);
             }
         }
-        let upgrades = upgrades && keep_upgrade && head.headers.contains_key(header::UPGRADE);
-        for name in nominated.iter().chain(&HOP_BY_HOP) {
-            head.remove_header(name);
-        }
-        keep_trailers_only(head);
-        if upgrades {
-            // A static name and value cannot be refused, and the map has just lost an entry.
-            let _ = head.insert_header(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        } else {
-            head.remove_header(&header::UPGRADE);
-        }
-        Ok(())
+        Ok(upgrades)
     }
 
     /// Whether a header is deleted from the request of a peer. `name` in any case.
@@ -243,10 +269,7 @@ impl Managed {
 
 /// Leaves of `TE` no more than `trailers`.
 fn keep_trailers_only(head: &mut RequestHeader) {
-    let mut values = head.headers.get_all(header::TE).iter().peekable();
-    if values.peek().is_none() {
-        return;
-    }
+    let values = head.headers.get_all(header::TE).iter();
     let trailers = values
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
         .any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"));

@@ -1,11 +1,13 @@
 //! W3C Trace Context: continues a trace, or begins one. Exporting spans is not done here.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The `traceparent` header (Trace Context, section 3.2).
 pub(crate) const TRACEPARENT: &str = "traceparent";
 /// The `tracestate` header (section 3.3).
 pub(crate) const TRACESTATE: &str = "tracestate";
+/// The same as a name, which needs no reading to be looked up.
+static TRACEPARENT_NAME: HeaderName = HeaderName::from_static(TRACEPARENT);
 const LENGTH: usize = 55;
 const SAMPLED: u8 = 0x01;
 
@@ -46,7 +48,7 @@ impl Trace {
 
 /// A repeated traceparent is none (section 3.2, "if there is more than one, ignore").
 fn single(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut all = headers.get_all(TRACEPARENT).iter();
+    let mut all = headers.get_all(&TRACEPARENT_NAME).iter();
     let first = all.next()?;
     all.next().is_none().then_some(first.as_bytes())
 }
