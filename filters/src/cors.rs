@@ -155,12 +155,15 @@ impl Filter for Cors {
     }
 
     fn on_response(&self, x: &mut Exchange<'_>, head: &mut ResponseHeader) -> Result<(), Fault> {
-        for name in &OF_RESPONSES {
-            head.remove_header(name);
-        }
-        if !x.facts.preflight {
-            for name in &OF_PREFLIGHTS {
+        // An upstream that leaves CORS to the edge sets none of these, which one look at the names tells.
+        if head.headers.keys().any(|name| name.as_str().starts_with("access-control-")) {
+            for name in &OF_RESPONSES {
                 head.remove_header(name);
+            }
+            if !x.facts.preflight {
+                for name in &OF_PREFLIGHTS {
+                    head.remove_header(name);
+                }
             }
         }
         // Without `Vary` a cache would hand the answer for one origin to another (Fetch, section 3.2.5).
@@ -235,6 +238,9 @@ fn is_own_origin(x: &Exchange<'_>) -> bool {
 
 /// Adds `Origin` to `Vary`, in one field, unless it is there already (RFC 9110, section 12.5.5).
 fn add_vary_origin(head: &mut ResponseHeader) -> Result<(), Fault> {
+    if !head.headers.contains_key(VARY) {
+        return head.insert_header("Vary", HeaderValue::from_static("Origin")).map_err(|_| overfull());
+    }
     let mut joined: Vec<u8> = Vec::new();
     for value in head.headers.get_all(VARY) {
         let names = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
@@ -245,10 +251,7 @@ fn add_vary_origin(head: &mut ResponseHeader) -> Result<(), Fault> {
         joined.extend_from_slice(b", ");
     }
     joined.extend_from_slice(b"Origin");
-    let vary = match joined.as_slice() {
-        b"Origin" => HeaderValue::from_static("Origin"),
-        joined => HeaderValue::from_bytes(joined).map_err(|_| overfull())?,
-    };
+    let vary = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)).map_err(|_| overfull())?;
     head.insert_header("Vary", vary).map_err(|_| overfull())
 }
 

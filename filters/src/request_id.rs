@@ -112,13 +112,12 @@ pub fn id_at(moment: SystemTime) -> HeaderValue {
 /// The text form of a UUID (RFC 9562, section 4): 8-4-4-4-12 hex digits.
 fn hyphenated(id: u128) -> [u8; 36] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    /// Where the two digits of each byte stand.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
     let mut text = [b'-'; 36];
-    let mut shift = 128;
-    for (index, byte) in text.iter_mut().enumerate() {
-        if !matches!(index, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            *byte = DIGITS[(id >> shift) as usize & 0xf];
-        }
+    for (place, byte) in PLACES.into_iter().zip(id.to_be_bytes()) {
+        text[place] = DIGITS[usize::from(byte >> 4)];
+        text[place + 1] = DIGITS[usize::from(byte & 0xf)];
     }
     text
 }
@@ -179,6 +178,13 @@ mod tests {
         }
         assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
         assert!(new_id() > ids[0], "the present is later than the example of the RFC");
+    }
+
+    /// RFC 9562, appendix A.6.
+    #[test]
+    fn the_text_of_an_id_has_its_hyphens() {
+        let text = hyphenated(0x017F22E2_79B0_7CC3_98C4_DC0C0C07398F);
+        assert_eq!(text, *b"017f22e2-79b0-7cc3-98c4-dc0c0c07398f");
     }
 
     #[test]
