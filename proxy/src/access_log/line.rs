@@ -98,6 +98,7 @@ struct Object<'a>(&'a mut Vec<u8>);
 
 impl Object<'_> {
     fn text(&mut self, key: &'static [u8], value: &str) {
+        self.0.reserve(key.len() + value.len() + 2);
         self.0.extend_from_slice(key);
         if is_plain(value.as_bytes()) {
             self.0.push(b'"');
@@ -147,15 +148,18 @@ fn is_plain(text: &[u8]) -> bool {
     const TOPS: u64 = ONES << 7;
     // Has the top bit of some byte set exactly if a byte of the word is less than `limit`, which is 128 at most.
     let below = |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & TOPS;
-    let (words, rest) = text.as_chunks::<8>();
-    let mut found = 0;
-    for word in words {
+    let special = |word: &[u8; 8]| {
         let word = u64::from_ne_bytes(*word);
         let quotes = word ^ (ONES * u64::from(b'"'));
         let backslashes = word ^ (ONES * u64::from(b'\\'));
-        found |= below(word, 0x20) | below(quotes, 1) | below(backslashes, 1);
-    }
-    found == 0 && rest.iter().all(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\'))
+        below(word, 0x20) | below(quotes, 1) | below(backslashes, 1)
+    };
+    let Some(last) = text.last_chunk() else {
+        return text.iter().all(|byte| !matches!(byte, 0..0x20 | b'"' | b'\\'));
+    };
+    // The last eight bytes overlap those before; looking at some twice is cheaper than at the rest one by one.
+    let (words, _) = text.as_chunks();
+    words.iter().fold(special(last), |found, word| found | special(word)) == 0
 }
 
 #[cfg(test)]
