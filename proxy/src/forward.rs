@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, FORWARDED, HOST, TE, UPGRADE};
+use http::header::{CONNECTION, FORWARDED, HOST};
 use http::{HeaderName, HeaderValue};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
@@ -24,9 +24,6 @@ use crate::trace::{TRACEPARENT, TRACESTATE};
 const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
-/// Fields that mean the connection between the upstream and us (RFC 9110, section 7.6.1), beside `Connection`.
-static HOP_BY_HOP: [HeaderName; 4] =
-    [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection"), TE, UPGRADE];
 /// Options of `Connection` that name no field, and the framing, which is left alone.
 const NO_FIELDS: [&str; 5] = ["", "close", "keep-alive", "content-length", "transfer-encoding"];
 
@@ -160,12 +157,16 @@ fn longer_list(head: &RequestHeader, peer: &HeaderValue) -> HeaderValue {
 /// connection needs, Pingora sets itself. Framing is left alone.
 pub(crate) fn strip_hop_by_hop(response: &mut ResponseHeader) {
     let mut connection = false;
-    let mut present: SmallVec<[&'static HeaderName; HOP_BY_HOP.len()]> = SmallVec::new();
+    let mut present: SmallVec<[HeaderName; 4]> = SmallVec::new();
     for name in response.headers.keys() {
-        connection |= *name == CONNECTION;
-        present.extend(HOP_BY_HOP.iter().find(|known| *known == name));
+        match name.as_str() {
+            "connection" => connection = true,
+            // RFC 9110, section 7.6.1.
+            "keep-alive" | "proxy-connection" | "te" | "upgrade" => present.push(name.clone()),
+            _ => {}
+        }
     }
-    for name in present {
+    for name in &present {
         response.remove_header(name);
     }
     if !connection {

@@ -84,17 +84,6 @@ const FRAMING: [HeaderName; 6] = [
     header::UPGRADE,
 ];
 
-/// Hop-by-hop fields that are always dropped (RFC 9110, sections 7.6.1 and 11.7.2; HTTP2-Settings, RFC 7540, section
-/// 3.2.1, would let a client switch the upstream's protocol behind the edge's back). `Upgrade` and `TE` are looked at
-/// more closely.
-static HOP_BY_HOP: [HeaderName; 5] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("http2-settings"),
-];
-
 /// The most options of `Connection` that are read; more are refused.
 pub const CONNECTION_OPTIONS_MAX: usize = 32;
 
@@ -185,23 +174,23 @@ impl Managed {
         keep_upgrade: bool,
     ) -> Result<(), ConnectionError> {
         // One look at the names, which are few, costs less than a look-up for each of ours.
-        let mut present: SmallVec<[&'static HeaderName; HOP_BY_HOP.len()]> = SmallVec::new();
+        let mut removed: SmallVec<[HeaderName; 4]> = SmallVec::new();
         let (mut connection, mut te, mut upgrade) = (false, false, false);
         for name in head.headers.keys() {
-            connection |= *name == header::CONNECTION;
-            te |= *name == header::TE;
-            upgrade |= *name == header::UPGRADE;
-            present.extend(HOP_BY_HOP.iter().find(|known| *known == name));
+            match name.as_str() {
+                "connection" => connection = true,
+                "te" => te = true,
+                "upgrade" => upgrade = true,
+                other if always_ends_here(other) => removed.push(name.clone()),
+                _ => {}
+            }
         }
         let mut upgrades = false;
-        let mut nominated: SmallVec<[HeaderName; 4]> = SmallVec::new();
         if connection {
-            upgrades = self.options(head, &mut nominated)?;
+            upgrades = self.options(head, &mut removed)?;
+            removed.push(header::CONNECTION);
         }
-        for name in &nominated {
-            head.remove_header(name);
-        }
-        for name in present {
+        for name in &removed {
             head.remove_header(name);
         }
         if te {
@@ -265,6 +254,13 @@ impl Managed {
         let meant_for_all = END_TO_END_PREFIXES.iter().any(|prefix| starts_with(name, prefix));
         !(meant_for_all || self.end_to_end.has(name, fingerprint(name)) || self.is_managed(name, false))
     }
+}
+
+/// Whether a field is always dropped, as `Connection` is (RFC 9110, sections 7.6.1 and 11.7.2; HTTP2-Settings, RFC 7540,
+/// section 3.2.1, would let a client switch the upstream's protocol behind the edge's back). `Upgrade` and `TE` are
+/// looked at more closely.
+fn always_ends_here(name: &str) -> bool {
+    matches!(name, "keep-alive" | "proxy-connection" | "proxy-authorization" | "http2-settings")
 }
 
 /// Leaves of `TE` no more than `trailers`.
