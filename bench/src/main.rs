@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use sallyport_bench::{load::Load, report, run};
+use sallyport_bench::{load::Load, report, run, scenario::own::Serve};
 
 /// Sallyport side by side with its rivals.
 #[derive(Debug, Parser)]
@@ -22,6 +22,9 @@ enum Command {
     /// The clients that scenarios start.
     #[command(subcommand)]
     Load(Load),
+    /// The services that scenarios start.
+    #[command(subcommand)]
+    Serve(Serve),
 }
 
 fn main() -> ExitCode {
@@ -45,5 +48,6 @@ fn run(command: Command) -> Result<()> {
             report::write(&run, &folder)
         }
         Command::Load(load) => load.run(),
+        Command::Serve(serve) => serve.run(),
     }
 }

@@ -152,8 +152,20 @@ pub static CADDY: Rival = Rival {
     },
 };
 
+/// KrakenD, for composed answers. Its one thread is a matter of the core it is pinned to, as with Traefik.
+pub static KRAKEND: Rival = Rival {
+    name: "KrakenD",
+    folder: "krakend",
+    extension: "json",
+    source: "krakend.io; through no package registry, so it takes part where somebody has installed it",
+    reload: Reload::Never,
+    place: Place::Path("krakend"),
+    version: Version::Says(&["version"]),
+    arguments: |file, _| vec!["run".into(), "-c".into(), file.into()],
+};
+
 /// All of them, in the order of figures.
-pub static RIVALS: [&Rival; 7] = [&SALLYPORT, &PINGORA, &NGINX, &HAPROXY, &ENVOY, &TRAEFIK, &CADDY];
+pub static RIVALS: [&Rival; 8] = [&SALLYPORT, &PINGORA, &NGINX, &HAPROXY, &ENVOY, &TRAEFIK, &CADDY, &KRAKEND];
 
 impl Rival {
     /// Its program.

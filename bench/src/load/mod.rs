@@ -17,6 +17,10 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde::Serialize;
 
+use crate::scenario::compose::Pages;
+use crate::scenario::day::Users;
+use crate::scenario::live::Live;
+
 /// A client of our own.
 #[derive(Debug, Subcommand)]
 pub enum Load {
@@ -32,6 +36,12 @@ pub enum Load {
     Slow(slow::Slow),
     /// Large bodies, up or down.
     Transfer(transfer::Transfer),
+    /// Pages on time, each a composed answer or calls of the client's own.
+    Pages(Pages),
+    /// Thousands of clients of the bridge, or of tunnels, told by standard input what to do.
+    Live(Live),
+    /// The users of a platform for a while.
+    Users(Users),
 }
 
 impl Load {
@@ -47,6 +57,9 @@ impl Load {
             Load::Origin(origin) => origin.run(),
             Load::Slow(slow) => print(&slow.run()?),
             Load::Transfer(transfer) => print(&transfer.run()?),
+            Load::Pages(pages) => pages.run(),
+            Load::Live(live) => live.run(),
+            Load::Users(users) => users.run(),
         }
     }
 }

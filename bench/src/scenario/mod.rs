@@ -1,13 +1,19 @@
 //! The scenarios: one file each, in the order of the report.
 
 pub mod bodies;
+pub mod compose;
+pub mod day;
 pub mod job;
+pub mod live;
+pub mod own;
 pub mod pass;
 pub mod routes;
 pub mod scaling;
 pub mod tls;
 
+mod connect;
 mod figures;
+mod pace;
 
 use anyhow::Result;
 
@@ -29,5 +35,8 @@ pub const ALL: &[Listed] = &[
     Listed { name: tls::NAME, run: tls::run },
     Listed { name: bodies::NAME, run: bodies::run },
     Listed { name: routes::NAME, run: routes::run },
+    Listed { name: compose::NAME, run: compose::run },
+    Listed { name: live::NAME, run: live::run },
+    Listed { name: day::NAME, run: day::run },
     Listed { name: scaling::NAME, run: scaling::run },
 ];

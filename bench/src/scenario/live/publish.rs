@@ -2,25 +2,26 @@
 
 use std::time::Duration;
 
+use anyhow::Result;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::{Value, json};
 
-use crate::client::now_us;
-use crate::{number, text};
+use super::client::now_us;
+use super::load::{number, text};
 
-pub(crate) struct Publisher(ThreadedProducer<DefaultProducerContext>);
+pub(super) struct Publisher(ThreadedProducer<DefaultProducerContext>);
 
 impl Publisher {
-    pub(crate) fn new(brokers: &str) -> Self {
+    pub(super) fn new(brokers: &str) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers).set("linger.ms", "0");
-        Publisher(config.create().expect("a producer"))
+        Ok(Publisher(config.create()?))
     }
 
     /// Sends `events` to `topic`, `rate` a second, over `channels` in turn and for `owners` in turn, with `bytes` of
     /// padding; `first` is the number of the first of each channel, or owner.
-    pub(crate) async fn send(&self, command: &Value) {
+    pub(super) async fn send(&self, command: &Value) -> Result<()> {
         let (topic, padding) = (text(command, "topic"), "x".repeat(number(command, "bytes")));
         let (channels, owners) = (number(command, "channels").max(1), number(command, "owners").max(1));
         let (events, rate, first) =
@@ -34,12 +35,10 @@ impl Publisher {
                 "padding": padding,
             })
             .to_string();
-            self.0.send(BaseRecord::to(&topic).key(&key).payload(&value)).expect("room in the queue");
+            let record = BaseRecord::to(&topic).key(&key).payload(&value);
+            self.0.send(record).map_err(|(error, _)| error)?;
         }
         let producer = self.0.clone();
-        tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(30)))
-            .await
-            .unwrap()
-            .expect("acks");
+        Ok(tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(30))).await??)
     }
 }

@@ -15,9 +15,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 
-use crate::connect::Address;
-use crate::tally::Tally;
-use crate::{number, text};
+use super::load::{number, text};
+use super::tally::Tally;
+use crate::scenario::connect::Address;
 
 /// What the system keeps for a client that does not read.
 const STALLED_RECEIVE_BYTES: u32 = 4096;
@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PAUSE_MAX: Duration = Duration::from_secs(20);
 
 /// What clients have in common.
-pub(crate) struct Group {
+pub(super) struct Group {
     address: Address,
     channel: String,
     channels: usize,
@@ -39,7 +39,7 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(
+    pub(super) fn new(
         address: Address,
         command: &Value,
         secret: &[u8],
@@ -73,7 +73,7 @@ struct Client {
 }
 
 /// A client's life.
-pub(crate) async fn live(group: Rc<Group>, n: usize) {
+pub(super) async fn live(group: Rc<Group>, n: usize) {
     let token = group.draft.clone().claim("sub", format!("u{n}")).sign_with_secret("HS256", &group.secret);
     let of = n.checked_rem(group.channels).unwrap_or(n);
     let channel = group.channel.replace("{n}", &of.to_string());
@@ -154,11 +154,11 @@ impl Client {
             } else if line.starts_with(b"{\"push\":") {
                 self.event(&group.tally, line);
                 if group.returns {
-                    let push: Value = serde_json::from_slice(line).expect("JSON");
+                    let push: Value = serde_json::from_slice(line)?;
                     self.take_position(&push["push"]["pub"]);
                 }
             } else {
-                self.reply(group, stream, &serde_json::from_slice(line).expect("JSON")).await?;
+                self.reply(group, stream, &serde_json::from_slice(line)?).await?;
             }
         }
         Ok(())
@@ -228,6 +228,6 @@ fn number_behind(text: &[u8], name: &[u8]) -> Option<u64> {
 }
 
 /// Microseconds since 1970.
-pub(crate) fn now_us() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_micros() as u64
+pub(super) fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }

@@ -1,0 +1,55 @@
+//! A service that is late: `GET /after/200` is answered after 200 ms, whatever else is asked meanwhile.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::scenario::connect::head;
+
+const BODY: &str = r#"{"late":true}"#;
+
+/// Options of `serve late`.
+#[derive(Debug, Args)]
+pub struct Late {
+    /// The port on loopback.
+    #[arg(long)]
+    port: u16,
+}
+
+impl Late {
+    /// Serves until the process ends.
+    ///
+    /// # Errors
+    /// The port is taken.
+    pub fn run(&self) -> Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await?;
+            loop {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                // A client that leaves is the expected end: its patience is what is measured.
+                tokio::spawn(serve(stream));
+            }
+        })
+    }
+}
+
+async fn serve(mut stream: TcpStream) -> Result<()> {
+    loop {
+        let (request, _) = head(&mut stream).await?;
+        let path = std::str::from_utf8(&request)?.split(' ').nth(1).context("no path")?;
+        let path = path.split('?').next().unwrap_or(path);
+        let millis = path.strip_prefix("/after/").context("not /after/MILLISECONDS")?.parse()?;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        let length = BODY.len();
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{BODY}"
+        );
+        stream.write_all(answer.as_bytes()).await?;
+    }
+}
