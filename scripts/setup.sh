@@ -175,6 +175,10 @@ bench)
     offer nginx nginx-light
     offer haproxy haproxy
     offer caddy caddy
+    # Kafka for live events; without it the broker inside librdkafka stands in, and what that cannot do is named.
+    offer java default-jre-headless
+    offer mvn maven
+    deploy/kafka/kafka.sh install || echo "set-up: there is no Kafka to be had"
     rivals
     exit 0
     ;;

@@ -23,7 +23,7 @@ use self::broker::Kafka;
 use self::deliveries::Deliveries;
 pub use self::floor::Floor;
 pub use self::load::Live;
-use self::servers::{APART, Place, TOPICS};
+use self::servers::{Place, TOPICS};
 pub use self::tunnel::Echo;
 use super::own;
 use crate::contest::Settings;
@@ -119,6 +119,11 @@ fn left_out(settings: &Settings, kafka: &Kafka, count: u64) -> Vec<String> {
             "Everybody coming back after a crash: it needs a Kafka that finds records by time, and here was only the \
              broker inside librdkafka ({reason})."
         ));
+        missing.push(
+            "Latency with a real Kafka: the broker inside librdkafka answers a consumer that waits only when its wait of \
+             50 ms is over, and most of the times are that."
+                .to_owned(),
+        );
     }
     if !settings.quick && count < CLIENTS_MAX {
         missing.push(format!("{CLIENTS_MAX} connections: the limit of open files allows {count}."));
@@ -127,10 +132,4 @@ fn left_out(settings: &Settings, kafka: &Kafka, count: u64) -> Vec<String> {
         missing.push("Clients that do not read, beside those that do: in the full run only.".to_owned());
     }
     missing
-}
-
-/// A contestant that was not there, in words.
-fn absent(name: &str, error: &anyhow::Error) -> String {
-    debug_assert!(name == APART, "everything else is part of the product or of this program");
-    format!("{name}: {error:#}")
 }

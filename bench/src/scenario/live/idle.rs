@@ -39,12 +39,15 @@ pub(super) fn measure(
     let floor = place.floor()?;
     let kb = grown(place, &floor, count, false, |clients, more| clients.open(more, "room:{n}", 0))?;
     samples.add(ROUND, floor.name, LIVE, None, kb);
+    drop(floor);
+    if let Err(error) = NGINX.program(place.settings) {
+        missing.push(format!("nginx: {error:#}"));
+    }
     for (case, tls) in [(TUNNEL, false), (TUNNEL_TLS, true)] {
         samples.add(ROUND, OURS, case, None, tunnels(place, &place.edge()?, count, tls)?);
-        match nginx(place) {
-            Ok(server) => samples.add(ROUND, server.name, case, None, tunnels(place, &server, count, tls)?),
-            Err(error) if tls => missing.push(format!("nginx: {error:#}")),
-            Err(_) => {}
+        if NGINX.program(place.settings).is_ok() {
+            let server = nginx(place)?;
+            samples.add(ROUND, server.name, case, None, tunnels(place, &server, count, tls)?);
         }
     }
     let goal = |case, at_most| {
