@@ -57,6 +57,8 @@ pub(super) struct Seen {
     batches: Cell<u64>,
     requests: Cell<u64>,
     changed: Notify,
+    /// How late this client was itself in handing requests to its users.
+    late: RefCell<Times>,
     /// What went wrong on a live connection.
     wrong: RefCell<Option<anyhow::Error>>,
     counts_from: Cell<Option<Instant>>,
@@ -144,6 +146,7 @@ impl Users {
     ) -> Result<()> {
         let mut due = paced(begin, plan);
         while let Some((at, (user, kind))) = due.recv().await {
+            seen.late.borrow_mut().add(at.elapsed());
             // One who has given up has said why.
             let _ = queues[user].send((at, kind));
             seen.is_well()?;
@@ -181,7 +184,7 @@ impl Users {
             times.into_iter().map(|(kind, times)| (name(kind), times.summary())).collect();
         json!({
             "requests": seen.requests.get(), "seconds": seconds, "batches": seen.batches.get(),
-            "events": seen.events.get(), "kinds": kinds,
+            "events": seen.events.get(), "kinds": kinds, "late": seen.late.take().summary(),
         })
     }
 }

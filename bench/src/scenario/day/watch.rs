@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
-use super::user::User;
+use super::user::{User, this_run};
 use super::users::Seen;
 
 const CHANNEL: &str = "batch:*";
@@ -72,8 +72,11 @@ async fn send(stream: &mut Box<dyn Stream>, message: &str) -> Result<()> {
 fn event(user: &User, seen: &Seen, event: &Value, events: &mut HashMap<u64, u32>) -> Result<()> {
     let data = &event["data"];
     ensure!(data["owner"] == user.line.user(), "{} saw an event of somebody else: {event}", user.line.user());
+    let title = data["title"].as_str().context("an event without a title")?;
+    if !title.ends_with(&this_run()) {
+        return Ok(());
+    }
     if event["tags"]["type"] == "batch.registered" {
-        let title = data["title"].as_str().context("an event without a title")?;
         let sent = user
             .registered
             .borrow_mut()
