@@ -326,7 +326,7 @@ fn missing(load: &Samples) -> Vec<String> {
 
 /// What the edge does for the platform, before anything is measured.
 fn checks(platform: &Platform) -> Result<Vec<Check>> {
-    let answer = Request::get(platform.plain, "/v1/batches").with("Host", "localhost").send()?;
+    let answer = Request::get(platform.plain, "/v1/batches").host("localhost").send()?;
     ensure!(answer.status == 308, "plain HTTP is answered with {}, not redirected", answer.status);
     let seen = ["plain HTTP is redirected to HTTPS".to_owned()];
     Ok(seen.into_iter().map(|what| Check { contestant: THROUGH.to_owned(), what }).collect())

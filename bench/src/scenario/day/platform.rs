@@ -118,7 +118,7 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn wait_until_ready(admin: u16) -> Result<()> {
     let deadline = Instant::now() + READY_WAIT;
     loop {
-        let ask = |path| Request::get(admin, path).with("Host", "localhost").send();
+        let ask = |path| Request::get(admin, path).host("localhost").send();
         let ready = ask("/readyz")?.status == 200;
         let views: Value = serde_json::from_slice(&ask("/views")?.body)?;
         let mut serving =
