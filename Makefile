@@ -7,7 +7,7 @@ PROFILE ?= dev
 STEP := ./scripts/step.sh
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
-.PHONY: demo test fmt lint fuzz clients realtime deny bench bench-full setup
+.PHONY: demo test fmt lint counts counts-accept fuzz clients realtime deny bench bench-full setup
 
 ## A guarded edge in front of sample services, with a curl line for each capability.
 demo:
@@ -27,6 +27,7 @@ test:
 	@$(STEP) "examples" ./scripts/examples.sh
 	@$(STEP) "real clients" ./tests/clients/run.sh
 	@$(STEP) "real Kafka, real browsers" ./scripts/realtime.sh
+	@$(STEP) "counts" ./scripts/counts.sh
 	@$(STEP) "fuzzing, a short run" ./scripts/fuzz.sh
 	@./scripts/not-run.sh
 
@@ -37,6 +38,14 @@ fmt:
 ## The lints of `make test`.
 lint:
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+## What the hot path costs in instructions and allocations, beside bench/counts.json; ONLY=filter make counts
+counts:
+	@./scripts/counts.sh
+
+## Moves the baselines that no longer hold: make counts-accept REASON="the log line has the trace id"
+counts-accept:
+	@./scripts/counts.sh accept "$(REASON)"
 
 ## Every fuzz target; FUZZ_SECONDS=3600 make fuzz
 fuzz: setup

@@ -204,6 +204,8 @@ need c++ g++
 need curl curl
 need openssl openssl
 need h2load nghttp2-client
+# Counts instructions.
+need valgrind valgrind
 venv
 tool cargo-deny "$CARGO_DENY"
 # Without these there is still all the rest; steps that then cannot run say so by scripts/not-run.sh.

@@ -3,6 +3,7 @@
 //! This crate measures; it is no part of the product. `make bench` runs it.
 
 pub mod contest;
+pub mod counts;
 pub mod data;
 pub mod load;
 pub mod machine;

@@ -50,3 +50,6 @@ pub use sallyport_filters as filters;
 pub use cli::command_line;
 pub use reload::ReloadError;
 pub use run::{Edge, Running, StartError};
+/// For `bench` alone, which counts what it costs.
+#[doc(hidden)]
+pub use tunnel::Frames;

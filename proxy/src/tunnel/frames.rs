@@ -2,8 +2,8 @@
 //! compressed or not.
 
 /// A place in one direction's stream of frames.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Frames {
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Frames {
     /// Bytes of the payload that are missing, or the part of the length that is known.
     length: u64,
     /// Bytes of the length or of the masking key that are missing.
@@ -14,9 +14,10 @@ pub(super) struct Frames {
     closed: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Before a frame.
+    #[default]
     Opcode,
     /// At the byte with the mask's bit and the length's first 7.
     Length,
@@ -35,7 +36,7 @@ const MASKED: u8 = 0x80;
 impl Frames {
     /// Before the first frame.
     pub(super) fn new() -> Self {
-        Frames { length: 0, missing: 0, step: Step::Opcode, masked: false, closing: false, closed: false }
+        Frames::default()
     }
 
     /// Whether a frame of ours may go here. A control frame may stand between the fragments of a message (section 5.4).
@@ -44,12 +45,12 @@ impl Frames {
     }
 
     /// Whether a Close frame went by: nothing may follow it (section 5.5.1).
-    pub(super) fn closed(&self) -> bool {
+    pub fn closed(&self) -> bool {
         self.closed
     }
 
     /// Takes note of bytes that pass.
-    pub(super) fn pass(&mut self, bytes: &[u8]) {
+    pub fn pass(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let taken = self.finish_frame(rest);

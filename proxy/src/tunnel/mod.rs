@@ -16,6 +16,7 @@ mod pipe;
 mod life;
 mod run;
 
+pub use frames::Frames;
 pub(crate) use handshake::{Asked, asked};
 pub(crate) use life::Limits;
 pub(crate) use open::{Opened, Opening, open};
