@@ -35,6 +35,11 @@ pub struct Listener {
     /// Accept header names with `_`, which some servers take for `-`. Default: false, answered with 400.
     #[serde(default)]
     pub allow_underscores: bool,
+    /// Connections that wait to be accepted. When so many wait, the kernel drops what a client sends to connect, and the
+    /// client tries again after a second. The kernel takes no more than its `net.core.somaxconn`. Changing it takes a
+    /// restart. Default: 4096.
+    #[serde(default = "four_thousand_and_ninety_six")]
+    pub backlog: u32,
 }
 
 /// Certificates of a listener.
@@ -94,6 +99,10 @@ pub struct Limits {
     pub body_rate: ByteSize,
     /// HTTP/2 streams of one connection at a time. Default: 100.
     pub h2_streams: u32,
+}
+
+fn four_thousand_and_ninety_six() -> u32 {
+    4096
 }
 
 impl Default for Limits {

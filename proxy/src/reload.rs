@@ -94,7 +94,7 @@ async fn replace(inner: &Arc<Inner>) -> Result<u64, ReloadError> {
     let heirs = heirs(&inner.bound(), &plan);
     for listener in &plan.listeners {
         if !heirs.contains_key(&*listener.name) {
-            opened.push((listener.name.to_string(), inner.bind(listener).await?));
+            opened.push((listener.name.to_string(), inner.bind(listener)?));
         }
     }
     newcomers(inner, &plan).await;

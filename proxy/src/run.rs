@@ -184,7 +184,7 @@ impl Inner {
             tokio::spawn(admin::serve(socket, self.clone()));
         }
         for listener in &plan.listeners {
-            let bound = self.bind(listener).await?;
+            let bound = self.bind(listener)?;
             self.bound().insert(listener.name.to_string(), bound);
         }
         self.record(&plan);
@@ -208,13 +208,13 @@ impl Inner {
     }
 
     /// Begins to listen.
-    pub(crate) async fn bind(&self, listener: &Arc<ListenerPlan>) -> Result<Bound, StartError> {
+    pub(crate) fn bind(&self, listener: &Arc<ListenerPlan>) -> Result<Bound, StartError> {
         let alive = self.alive.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let refuse =
             |source| StartError::Bind { name: listener.name.to_string(), address: listener.address, source };
         let Some(alive) = alive else { return Err(refuse(io::Error::other("the edge is stopping"))) };
         let drain = Drain { stop: self.stop.subscribe(), kill: self.kill.subscribe(), alive };
-        Bound::start(listener.clone(), self.service.clone(), drain).await.map_err(refuse)
+        Bound::start(listener.clone(), self.service.clone(), drain).map_err(refuse)
     }
 
     /// The metrics that tell of a plan as a whole.

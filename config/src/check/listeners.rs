@@ -63,6 +63,11 @@ fn check_listener(
             report.error(target.at, "a listener with `tls` has nothing to redirect to");
         }
     }
+    if listener.backlog == 0 {
+        report
+            .error(name.at, format!("`backlog` of `{}` is 0, connections could hardly be made", name.value))
+            .hint("leave it out for 4096");
+    }
     check_limits(name, &listener.limits, report);
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::caps::{Place, Refused};
 use super::http2::Http2;
+use super::socket::Opening;
 use super::stream::ClientStream;
 use super::tls::TlsListener;
 use super::{Conn, ListenerPlan, http1};
@@ -49,6 +50,8 @@ pub(crate) struct Bound {
     pub(crate) address: SocketAddr,
     /// Swapped on reload; connections keep what they were accepted with.
     plan: Arc<ArcSwap<ListenerPlan>>,
+    /// How the socket was opened. That stays, whatever the plan says.
+    opening: Opening,
     stop: watch::Sender<bool>,
 }
 
@@ -63,19 +66,23 @@ pub(crate) struct Drain {
 
 impl Bound {
     /// Binds the plan's address and begins to accept.
-    pub(crate) async fn start(plan: Arc<ListenerPlan>, service: Service, drain: Drain) -> io::Result<Bound> {
-        let socket = TcpListener::bind(plan.address).await?;
+    pub(crate) fn start(plan: Arc<ListenerPlan>, service: Service, drain: Drain) -> io::Result<Bound> {
+        let opening = plan.opening;
+        let socket = opening.listen(plan.address)?;
         let address = socket.local_addr()?;
         plan.set_port(address.port());
         let plan = Arc::new(ArcSwap::new(plan));
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(accept(socket, plan.clone(), service, drain, stopped));
-        Ok(Bound { address, plan, stop })
+        Ok(Bound { address, plan, opening, stop })
     }
 
     /// Takes over new settings for the connections to come.
     pub(crate) fn renew(&self, plan: Arc<ListenerPlan>) {
         plan.set_port(self.address.port());
+        if plan.opening != self.opening {
+            log::warn!("listener {}: `backlog` has changed; that takes a restart", plan.name);
+        }
         self.plan.store(plan);
     }
 

@@ -1,6 +1,7 @@
 //! Where connections come in: settings of a listener, its counters, and what is known of one connection.
 //!
-//! Accepting is in `accept`, HTTP/1.1 framing in `http1`, HTTP/2 in `http2`, certificates in `tls`. Nothing here knows
+//! Accepting is in `accept`, HTTP/1.1 framing in `http1`, HTTP/2 in `http2`, certificates in `tls`, the
+//! listening socket in `socket`. Nothing here knows
 //! routes or filters. Why there is no Pingora `Server` underneath: docs/decisions/0002-own-accept-loop.md.
 
 mod accept;
@@ -8,6 +9,7 @@ mod caps;
 mod head_reader;
 mod http1;
 mod http2;
+mod socket;
 mod stream;
 pub(crate) mod tls;
 
@@ -32,6 +34,8 @@ pub(crate) struct ListenerPlan {
     pub(crate) name: Box<str>,
     /// The address as configured; the port may be 0.
     pub(crate) address: SocketAddr,
+    /// How its socket is opened.
+    opening: socket::Opening,
     /// The port it is bound to; 0 until it is.
     port: AtomicU16,
     /// What a client may cost.
@@ -75,6 +79,7 @@ impl ListenerPlan {
         ListenerPlan {
             name: name.into(),
             address: settings.address.value,
+            opening: socket::Opening::of(settings),
             port: AtomicU16::new(0),
             limits: settings.limits.clone(),
             trusted: settings.trusted_proxies.clone().into(),
