@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::HandshakeKind;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -16,12 +17,13 @@ use crate::wire::{Framing, Wire, WireError};
 pub struct Client {
     wire: Wire,
     protocol: Option<Vec<u8>>,
+    resumed: bool,
 }
 
 impl Client {
     /// Connects over TCP.
     pub async fn plain(address: SocketAddr) -> Self {
-        Client { wire: Wire::new(connect(address).await), protocol: None }
+        Client { wire: Wire::new(connect(address).await), protocol: None, resumed: false }
     }
 
     /// Connects over TLS and checks the server's certificate for `name`.
@@ -34,8 +36,15 @@ impl Client {
         config: Arc<rustls::ClientConfig>,
     ) -> std::io::Result<Self> {
         let stream = secure(address, name, config).await?;
-        let protocol = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
-        Ok(Client { wire: Wire::new(stream), protocol })
+        let session = stream.get_ref().1;
+        let protocol = session.alpn_protocol().map(<[u8]>::to_vec);
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok(Client { wire: Wire::new(stream), protocol, resumed })
+    }
+
+    /// Whether TLS went on with a session of an earlier connection, which the configuration of the client remembers.
+    pub fn resumed(&self) -> bool {
+        self.resumed
     }
 
     /// The protocol that ALPN chose, if any.

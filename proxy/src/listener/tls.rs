@@ -1,7 +1,11 @@
-//! Certificates of a listener: loaded at plan time, chosen by server name, swapped without touching connections.
+//! Certificates of a listener: loaded at plan time, chosen by server name, swapped without touching connections. How
+//! sessions are resumed is in `tickets`.
+
+mod tickets;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -18,6 +22,8 @@ use sallyport_config::load::io_words;
 use sallyport_config::{Located, Report};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use self::tickets::Tickets;
+
 /// The TLS side of a listener.
 pub(crate) struct TlsListener {
     pub(super) acceptor: Acceptor,
@@ -25,6 +31,7 @@ pub(crate) struct TlsListener {
     pub(crate) expiry: Vec<(String, SystemTime)>,
     /// The files it was made from, for the watcher.
     pub(crate) files: Vec<PathBuf>,
+    tickets: Tickets,
 }
 
 /// Certificates by the names they are for.
@@ -43,7 +50,13 @@ struct Loaded {
 
 impl TlsListener {
     /// Loads the certificates. Everything that is wrong with them is reported here, before a client could meet it.
-    pub(crate) fn load(settings: &Tls, base: &Path, report: &mut Report) -> Option<TlsListener> {
+    /// Sessions of `before`, the same listener of the running plan, can be resumed if the names stay.
+    pub(crate) fn load(
+        settings: &Tls,
+        base: &Path,
+        before: Option<&TlsListener>,
+        report: &mut Report,
+    ) -> Option<TlsListener> {
         let mut files = Vec::new();
         let mut loaded = Vec::new();
         for certificate in &settings.certificates {
@@ -53,6 +66,17 @@ impl TlsListener {
         let loaded: Vec<Loaded> = loaded.into_iter().collect::<Option<_>>()?;
         let expiry =
             loaded.iter().map(|one| (one.names.first().cloned().unwrap_or_default(), one.ends)).collect();
+        let names = loaded.iter().map(|one| one.names.clone()).collect();
+        let tickets = match Tickets::next(before.map(|before| &before.tickets), names) {
+            Ok(tickets) => tickets,
+            Err(error) => {
+                report.error(
+                    settings.certificates.first()?.cert.at,
+                    format!("cannot make ticket keys: {error}"),
+                );
+                return None;
+            }
+        };
         let versions: &[_] = match settings.min_version {
             TlsVersion::V1_2 => &[&rustls::version::TLS12, &rustls::version::TLS13],
             TlsVersion::V1_3 => &[&rustls::version::TLS13],
@@ -65,7 +89,8 @@ impl TlsListener {
             .with_cert_resolver(Arc::new(Certificates::new(loaded)?));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ignore_client_order = true;
-        Some(TlsListener { acceptor: Acceptor::from_server_config(Arc::new(config)), expiry, files })
+        config.ticketer = tickets.keys();
+        Some(TlsListener { acceptor: Acceptor::from_server_config(Arc::new(config)), expiry, files, tickets })
     }
 }
 
@@ -148,20 +173,30 @@ fn pem_words(error: &pem::Error) -> String {
     }
 }
 
-/// The DNS names and addresses of a certificate, and when it ends.
+/// The DNS names and then the addresses of a certificate, and when it ends.
 fn describe(der: &CertificateDer<'_>) -> Result<(Vec<String>, SystemTime), String> {
     let (_, certificate) =
         X509Certificate::from_der(der).map_err(|_| "it does not hold an X.509 certificate")?;
-    let mut names = Vec::new();
+    let (mut names, mut addresses) = (Vec::new(), Vec::new());
     if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
         for name in &alternatives.value.general_names {
-            if let GeneralName::DNSName(name) = name {
-                names.push(name.to_ascii_lowercase());
+            match name {
+                GeneralName::DNSName(name) => names.push(name.to_ascii_lowercase()),
+                GeneralName::IPAddress(octets) => addresses.extend(address(octets)),
+                _ => {}
             }
         }
     }
+    names.extend(addresses);
     let ends = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or(0);
     Ok((names, SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(ends)))
+}
+
+/// An address as it is in a certificate (RFC 5280, section 4.2.1.6): four octets or sixteen.
+fn address(octets: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(octets).map(IpAddr::from);
+    v4.or_else(|_| v6()).ok().map(|address| address.to_string())
 }
 
 impl Certificates {

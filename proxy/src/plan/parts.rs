@@ -28,11 +28,8 @@ pub(super) fn listeners(
     report: &mut Report,
 ) -> Option<Vec<Arc<ListenerPlan>>> {
     let built = loaded.config.listeners.iter().map(|(name, settings)| {
-        let tls = match &settings.tls {
-            Some(tls) => Some(TlsListener::load(tls, &loaded.base, report)?),
-            None => None,
-        };
-        // By name, else by address: a listener that is renamed keeps its socket, and its connections keep counting.
+        // By name, else by address: a listener that is renamed keeps its socket, its connections keep counting, and its
+        // clients resume their sessions.
         let running = before.into_iter().flat_map(|plan| &plan.listeners);
         let named = running.clone().find(|listener| *listener.name == name.value);
         let same_address = || {
@@ -40,7 +37,15 @@ pub(super) fn listeners(
                 .clone()
                 .find(|listener| listener.address == settings.address.value && listener.address.port() != 0)
         };
-        let caps = named.or_else(same_address).map(|listener| listener.caps.clone()).unwrap_or_default();
+        let running = named.or_else(same_address);
+        let tls = match &settings.tls {
+            Some(tls) => {
+                let before = running.and_then(|listener| listener.tls.as_ref());
+                Some(TlsListener::load(tls, &loaded.base, before, report)?)
+            }
+            None => None,
+        };
+        let caps = running.map(|listener| listener.caps.clone()).unwrap_or_default();
         Some(Arc::new(ListenerPlan::new(&name.value, settings, tls, caps)))
     });
     let built: Vec<_> = built.collect();

@@ -29,6 +29,7 @@ mod live;
 mod outcomes;
 mod pipelining;
 mod reload;
+mod resumption;
 mod retries;
 mod routing;
 mod sidecar;
