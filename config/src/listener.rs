@@ -40,6 +40,11 @@ pub struct Listener {
     /// restart. Default: 4096.
     #[serde(default = "four_thousand_and_ninety_six")]
     pub backlog: u32,
+    /// Share address and port with other processes whose listeners say so, too, and run as the same user; the kernel
+    /// spreads connections over them (SO_REUSEPORT). Without it a second process that is started by mistake finds the
+    /// address taken. Limits of all kinds count in each process by itself. Changing it takes a restart. Default: false.
+    #[serde(default)]
+    pub reuse_port: bool,
 }
 
 /// Certificates of a listener.

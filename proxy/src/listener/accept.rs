@@ -81,7 +81,7 @@ impl Bound {
     pub(crate) fn renew(&self, plan: Arc<ListenerPlan>) {
         plan.set_port(self.address.port());
         if plan.opening != self.opening {
-            log::warn!("listener {}: `backlog` has changed; that takes a restart", plan.name);
+            log::warn!("listener {}: `backlog` or `reuse_port` has changed; that takes a restart", plan.name);
         }
         self.plan.store(plan);
     }

@@ -11,12 +11,14 @@ use tokio::net::{TcpListener, TcpSocket};
 pub(crate) struct Opening {
     /// Connections that the kernel keeps until they are accepted.
     backlog: u32,
+    /// Whether other processes may listen at the same address.
+    reuse_port: bool,
 }
 
 impl Opening {
     /// What the operator wrote.
     pub(super) fn of(settings: &Listener) -> Self {
-        Opening { backlog: settings.backlog }
+        Opening { backlog: settings.backlog, reuse_port: settings.reuse_port }
     }
 
     /// Binds the address and listens.
@@ -27,6 +29,7 @@ impl Opening {
         }?;
         // A restart must not wait for connections of the process before to leave TIME_WAIT.
         socket.set_reuseaddr(true)?;
+        socket.set_reuseport(self.reuse_port)?;
         socket.bind(address)?;
         socket.listen(self.backlog)
     }
@@ -61,8 +64,9 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_is_as_long_as_the_operator_says() {
-        assert_eq!(opening(&json!({ "backlog": 7 })), Opening { backlog: 7 });
+    fn it_is_opened_as_the_operator_says() {
+        assert_eq!(opening(&json!({ "backlog": 7 })), Opening { backlog: 7, reuse_port: false });
+        assert_eq!(opening(&json!({ "reuse_port": true })), Opening { backlog: 4096, reuse_port: true });
     }
 
     /// RFC 4291, section 2.5.3: the other family.

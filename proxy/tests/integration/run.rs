@@ -115,6 +115,22 @@ async fn sighup_loads_again_sigterm_stops() {
 }
 
 #[tokio::test]
+async fn what_a_socket_was_bound_with_takes_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let put = |text: String| fs::write(folder.path().join("routes.yaml"), text).unwrap();
+    put(routes("one"));
+    let edge = Process::start(folder.path(), &["run", "routes.yaml"]).await;
+    put(routes("two").replacen("127.0.0.1:0\"", "127.0.0.1:0\", reuse_port: true", 1));
+    edge.signal("HUP");
+    until("the second body", || async { (body(edge.address("public")).await == "two").then_some(()) }).await;
+    let said = fs::read_to_string(folder.path().join("log")).unwrap();
+    assert!(
+        said.contains("listener public: `backlog` or `reuse_port` has changed; that takes a restart"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn an_exchange_under_way_is_finished_before_the_end() {
     let (folder, signal) = (TempDir::new().unwrap(), Signal::new());
     let origin = Origin::builder().on("/slow", Answer::fixed(200, "done").held(&signal)).start().await;

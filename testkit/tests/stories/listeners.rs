@@ -1,4 +1,5 @@
-//! Listeners that a reload renames, adds and removes: no socket is lost, no open connection breaks.
+//! Listeners that a reload renames, adds and removes: no socket is lost, no open connection breaks. Listeners that
+//! share a port.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,6 +89,31 @@ async fn an_address_that_cannot_be_had_changes_nothing() {
     let error = edge.reload().await.unwrap_err();
     assert!(error.contains("taken") && error.contains(&origin.address().to_string()), "{error}");
     edge.get("/").await.expect(200);
+}
+
+/// `reuse_port`: two edges at one port are both served by the kernel, and one that does not say so is kept out.
+#[tokio::test]
+async fn edges_share_a_port_if_both_say_so() {
+    let yaml = |address: SocketAddr, more: &str, body: &str| {
+        format!(
+            "listeners: {{ public: {{ address: \"{address}\"{more} }} }}\n\
+             routes:\n  - {{ match: /, public: true, respond: {{ body: \"{body}\" }} }}\n"
+        )
+    };
+    let shared = ", reuse_port: true";
+    let one = EdgeUnderTest::start(&yaml("127.0.0.1:0".parse().unwrap(), shared, "one")).await;
+    let address = one.address("public");
+    let refused = EdgeUnderTest::builder().try_start(&yaml(address, "", "three")).await.err().unwrap();
+    assert!(refused.contains(&format!("listener public: cannot listen on {address}")), "{refused}");
+    let two = EdgeUnderTest::start(&yaml(address, shared, "two")).await;
+    for (edge, body) in [(&one, "one"), (&two, "two")] {
+        until(body, || async { (edge.get("/").await.expect(200).text() == body).then_some(()) }).await;
+    }
+
+    // The first must have said so as well as the second.
+    let alone = EdgeUnderTest::start(&yaml("127.0.0.1:0".parse().unwrap(), "", "alone")).await;
+    let again = yaml(alone.address("public"), shared, "again");
+    assert!(EdgeUnderTest::builder().try_start(&again).await.is_err(), "the first did not share its port");
 }
 
 #[tokio::test]
