@@ -15,7 +15,7 @@ const ABOUT: &str = "\
 Threads and processes: one route without filters, 1 KiB answers, wrk in a closed loop. Sallyport may use both cores here, and shares \
 one with wrk and the backend. So requests a second say what is left over, not what two cores can do; CPU time a request says \
 whether workers cost each other anything, and cores over CPU time is what a machine of its own would do. Two processes share a port \
-by SO_REUSEPORT, where the edge lets them.\n\n\
+by SO_REUSEPORT (`reuse_port`).\n\n\
 Connections: each has had one answer, in the measured way, and is held open by a client of our own. Memory is the process's; what \
 the kernel keeps for sockets is the same for all and in no figure. A connection's share is the growth from none to the most over \
 their number.";
