@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::protocols::{Digest, Stream};
-use pingora_error::{Error, ErrorType, OrErr, Result, RetryType};
+use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_timeout::timeout;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 
@@ -78,15 +78,7 @@ impl Connection {
             let some = poll_fn(|cx| self.poll_read(cx, arrived));
             within(limit, some, ErrorType::ReadTimedout).await?
         };
-        read.map_err(|cause| {
-            let from_system = cause.raw_os_error().is_some();
-            let mut error = Error::because(ErrorType::ReadError, "while reading the answer", cause);
-            // Not so an error of TLS: that is no connection which was just closed.
-            if from_system {
-                error.retry = RetryType::ReusedOnly;
-            }
-            error
-        })
+        read.or_err(ErrorType::ReadError, "while reading the answer")
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, arrived: &mut BytesMut) -> Poll<io::Result<usize>> {

@@ -52,11 +52,12 @@ impl<'a> Duplex<'a> {
             // The answer first: when it is there, nothing has to be known of the client.
             tokio::select! {
                 biased;
-                part = self.upstream.next(), if !response_done => match part {
+                // As long as the client sends, the upstream waits like the edge: only the client's time counts.
+                part = self.upstream.next(request_done), if !response_done => match part {
                     Ok(part) => self.answer(part).await?,
                     Err(error) => return Err(self.unsent.take().unwrap_or(error).into_up()),
                 },
-                chunk = self.session.downstream_session.read_body_or_idle(request_done) => {
+                chunk = self.session.downstream_session.read_body_or_idle(request_done && self.unsent.is_none()) => {
                     let chunk = chunk.map_err(|error| error.into_down())?;
                     let end = self.session.is_body_done();
                     self.send(chunk, end).await?;
@@ -72,7 +73,9 @@ impl<'a> Duplex<'a> {
         let end = end || chunk.is_none();
         body::request(&mut chunk, end, self.ctx)?;
         let chunk = chunk.filter(|chunk| !chunk.is_empty());
-        if chunk.is_none() && !end {
+        // What cannot be sent is read all the same: it is no next request, and the client may not listen before it has
+        // sent it.
+        if self.unsent.is_some() || chunk.is_none() && !end {
             return Ok(());
         }
         if let Err(error) = self.upstream.send(chunk, end).await {
@@ -103,6 +106,13 @@ impl<'a> Duplex<'a> {
         if head.status == 101 {
             return Err(switched());
         }
+        let old = self.session.req_header().version < Version::HTTP_11;
+        if old && head.status.is_informational() {
+            // RFC 9110, section 15.2.
+            return Ok(());
+        }
+        // RFC 9112, section 2.3: the version of whoever sends, which is the edge.
+        head.set_version(Version::HTTP_11);
         let no_body = has_no_body(&self.session.req_header().method, head.status.as_u16());
         if !no_body
             && !end
@@ -110,10 +120,13 @@ impl<'a> Duplex<'a> {
             && !head.headers.contains_key(header::TRANSFER_ENCODING)
         {
             // An answer that ends with its connection goes on with an end of its own.
-            head.set_version(Version::HTTP_11);
             head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
         self.phases.answer(self.session, &mut head, self.ctx)?;
+        if old && head.remove_header(&header::TRANSFER_ENCODING).is_some() {
+            // RFC 9112, section 6.1: without chunks the answer ends with the connection.
+            self.session.set_keepalive(None);
+        }
         let informational = head.status.is_informational();
         self.session
             .downstream_session

@@ -1,6 +1,7 @@
 //! One exchange with an HTTP/1.1 upstream: the request's head and body as they go over the wire, the answer's head read,
 //! its body found (RFC 9112).
 
+use std::io;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -122,8 +123,8 @@ impl Http1 {
         }
     }
 
-    /// The next part of the answer. May be dropped and asked again.
-    pub(super) async fn next(&mut self) -> Result<HttpTask> {
+    /// The next part of the answer; `limited` says whether the time counts. May be dropped and asked again.
+    pub(super) async fn next(&mut self, limited: bool) -> Result<HttpTask> {
         loop {
             if let Some(part) = self.at_hand()? {
                 return Ok(part);
@@ -133,7 +134,9 @@ impl Http1 {
                 Place::UntilClose => UNBOUNDED,
                 _ => 0,
             };
-            if self.connection.read(&mut self.arrived, left, self.read_timeout).await? == 0 {
+            let limit = if limited { self.read_timeout } else { None };
+            let read = self.connection.read(&mut self.arrived, left, limit).await;
+            if read.map_err(|error| self.broken(error))? == 0 {
                 return self.closed();
             }
         }
@@ -159,6 +162,16 @@ impl Http1 {
             }
         }
         Ok(None)
+    }
+
+    /// A connection that was just closed may be replaced, as long as nothing of the answer has come. Not so after an error
+    /// of TLS: that is no connection which was just closed.
+    fn broken(&self, mut error: Box<Error>) -> Box<Error> {
+        let cause = error.root_cause().downcast_ref::<io::Error>();
+        if self.place == Place::Head && cause.is_some_and(|cause| cause.raw_os_error().is_some()) {
+            error.retry = RetryType::ReusedOnly;
+        }
+        error
     }
 
     /// The other side has closed.

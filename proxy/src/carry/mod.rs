@@ -25,6 +25,7 @@ use self::upstream::{Upstream, Upstreams};
 use crate::ctx::Ctx;
 use crate::forward;
 use crate::phases::Phases;
+use crate::reply;
 
 /// The most connections that wait for their next use, of all upstreams.
 pub(crate) const POOL_CONNECTIONS_MAX: usize = 4096;
@@ -85,7 +86,7 @@ impl Carrier {
         let mut tries = 1;
         loop {
             match self.attempt(session, ctx).await {
-                Err(error) if error.retry() && tries < TRIES_MAX => tries += 1,
+                Err(error) if error.retry() && repeatable(session) && tries < TRIES_MAX => tries += 1,
                 outcome => return outcome,
             }
         }
@@ -135,6 +136,12 @@ impl Carrier {
         session.enable_retry_buffering();
         Duplex::new(&self.phases, session, upstream, ctx).run().await
     }
+}
+
+/// Whether another try would be the same request with an answer of its own: nothing of an answer was passed on, and all of
+/// the body that was read is still there. Whatever an error says of the connection, it cannot know this.
+fn repeatable(session: &Session) -> bool {
+    reply::sent(session).is_none() && !session.retry_buffer_truncated()
 }
 
 /// Whether an answer to a method with this status has no body, whatever its fields say (RFC 9110, section 6.4.1).

@@ -1,5 +1,7 @@
 //! An exchange with a target that should speak HTTP/2, on a session of Pingora's.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Version, header};
@@ -13,6 +15,7 @@ use pingora_http::RequestHeader;
 /// A stream of an HTTP/2 connection, or whatever a target that should speak HTTP/2 speaks: a session of Pingora's.
 pub(super) struct Session {
     inner: HttpSession,
+    read_timeout: Option<Duration>,
     /// Whether the request was sent whole, so that another may follow.
     whole: bool,
     /// Whether the end of an HTTP/2 request was sent with its head.
@@ -23,9 +26,9 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(mut inner: HttpSession, peer: &HttpPeer) -> Self {
-        inner.set_read_timeout(peer.options.read_timeout);
         inner.set_write_timeout(peer.options.write_timeout);
-        Session { inner, whole: true, ended: false, headed: false }
+        let read_timeout = peer.options.read_timeout;
+        Session { inner, read_timeout, whole: true, ended: false, headed: false }
     }
 
     pub(super) fn digest(&self) -> Option<&Digest> {
@@ -81,8 +84,9 @@ impl Session {
         }
     }
 
-    /// The next part of the answer. May be dropped and asked again.
-    pub(super) async fn next(&mut self) -> Result<HttpTask> {
+    /// The next part of the answer; `limited` says whether the time counts. May be dropped and asked again.
+    pub(super) async fn next(&mut self, limited: bool) -> Result<HttpTask> {
+        self.inner.set_read_timeout(if limited { self.read_timeout } else { None });
         match &mut self.inner {
             HttpSession::H1(h1) => h1.read_response_task().await,
             HttpSession::H2(h2) => {

@@ -126,11 +126,11 @@ impl Upstream {
         }
     }
 
-    /// The next part of the answer. May be dropped and asked again.
-    pub(super) async fn next(&mut self) -> Result<HttpTask> {
+    /// The next part of the answer; `limited` says whether the time counts. May be dropped and asked again.
+    pub(super) async fn next(&mut self, limited: bool) -> Result<HttpTask> {
         match self {
-            Upstream::Http1(http1) => http1.next().await,
-            Upstream::Session(session) => Box::pin(session.next()).await,
+            Upstream::Http1(http1) => http1.next(limited).await,
+            Upstream::Session(session) => Box::pin(session.next(limited)).await,
         }
     }
 }

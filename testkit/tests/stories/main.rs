@@ -17,6 +17,7 @@ macro_rules! stories {
 mod admin;
 mod advisories;
 mod compose;
+mod carrying;
 mod cors;
 mod expect;
 mod framing;
