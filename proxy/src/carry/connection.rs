@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use pingora_core::protocols::{Digest, Stream};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_timeout::timeout;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
+use tokio::task::coop::unconstrained;
 
 /// Read at once. Also what a stream of Pingora's buffers: reads of this size go past that buffer.
 const READ_BYTES: usize = 64 * 1024;
@@ -40,10 +41,13 @@ impl Connection {
 
     /// Whether the other side has neither closed nor said anything.
     pub(super) fn is_quiet(&mut self) -> bool {
-        let mut byte = [0; 1];
-        let mut read = ReadBuf::new(&mut byte);
-        let mut cx = Context::from_waker(Waker::noop());
-        Pin::new(&mut self.stream).poll_read(&mut cx, &mut read).is_pending()
+        let read = poll_fn(|cx| {
+            let mut byte = [0; 1];
+            Pin::new(&mut self.stream).poll_read(cx, &mut ReadBuf::new(&mut byte))
+        });
+        // A task that has used up its budget is told that nothing is ready, whatever has come.
+        let read = pin!(unconstrained(read));
+        read.poll(&mut Context::from_waker(Waker::noop())).is_pending()
     }
 
     /// Sends pieces, all of them, and flushes.

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::{HeaderValue, Method, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -98,7 +98,8 @@ impl Http1 {
     pub(super) async fn send(&mut self, chunk: Option<Bytes>, end: bool) -> Result<()> {
         let chunk = chunk.unwrap_or_default();
         match self.request {
-            Framing::None => Ok(()),
+            Framing::None if chunk.is_empty() => Ok(()),
+            Framing::None => Err(misframed()),
             Framing::Length(left) => {
                 let left = left.checked_sub(chunk.len() as u64).ok_or_else(misframed)?;
                 if end && left > 0 {
@@ -212,6 +213,11 @@ impl Http1 {
             self.kept &= keeps(&head.headers, head.version);
             self.place_of_body(&mut head)?
         };
+        if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
+            // RFC 9110, section 8.6, and RFC 9112, section 6.1: they have no body, and nothing that says how long it is.
+            head.headers.remove(header::CONTENT_LENGTH);
+            head.headers.remove(header::TRANSFER_ENCODING);
+        }
         let end = self.place == Place::Done;
         let mut whole = ResponseHeader::from(head);
         whole.set_reason_phrase(reason.as_deref())?;
@@ -230,8 +236,9 @@ impl Http1 {
                 return Ok(Place::Body(BodyEnd::of(Framing::Chunked)));
             }
         } else if let Some(length) = length_of(&head.headers)? {
-            if head.headers.get_all(header::CONTENT_LENGTH).iter().nth(1).is_some() {
-                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            let told = HeaderValue::from(length);
+            if !head.headers.get_all(header::CONTENT_LENGTH).iter().eq([&told]) {
+                head.headers.insert(header::CONTENT_LENGTH, told);
             }
             let end = BodyEnd::of(Framing::Length(length));
             return Ok(if end == BodyEnd::Reached { Place::Done } else { Place::Body(end) });
@@ -243,8 +250,11 @@ impl Http1 {
 
 /// How the body of a request is delimited: by the fields of its own head.
 fn framing(head: &RequestHeader) -> Result<Framing> {
-    if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        return Ok(Framing::Chunked);
+    let mut codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
+    if let Some(coding) = codings.next() {
+        let alone = codings.next().is_none() && !head.headers.contains_key(header::CONTENT_LENGTH);
+        let chunked = alone && coding.as_bytes().eq_ignore_ascii_case(b"chunked");
+        return if chunked { Ok(Framing::Chunked) } else { Err(misframed()) };
     }
     Ok(length_of(&head.headers)?.filter(|length| *length > 0).map_or(Framing::None, Framing::Length))
 }

@@ -103,8 +103,8 @@ impl Carrier {
                 self.upstreams.release(upstream, &peer).await;
                 Ok(reusable)
             }
-            Err(error) => {
-                self.upstreams.note(&error, &peer);
+            Err(mut error) => {
+                self.upstreams.abandon(upstream, &mut error, &peer).await;
                 Err(self.phases.broken(&peer, session, error, ctx, reused))
             }
         }

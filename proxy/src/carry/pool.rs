@@ -92,6 +92,10 @@ async fn sweep(pool: Weak<Pool>) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
     use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
 
     use super::*;
@@ -128,6 +132,20 @@ mod tests {
         pool.sweep(now + WAIT / 2);
         assert_eq!(pool.waiting.load(Relaxed), 1);
         assert!(pool.take(1, now).is_some());
+    }
+
+    /// Where a task's budget is used up, nothing is ready any more for tokio: neither are closed connections.
+    #[tokio::test]
+    async fn a_busy_task_sees_that_a_connection_was_closed() {
+        let (pool, now) = (Pool::new(8), Instant::now());
+        let (closed, far) = connection();
+        pool.put(1, closed, WAIT, now);
+        drop(far);
+        let taken = poll_fn(|cx| {
+            while pin!(tokio::task::coop::consume_budget()).poll(cx).is_ready() {}
+            Poll::Ready(pool.take(1, now).is_some())
+        });
+        assert!(!taken.await);
     }
 
     #[tokio::test]

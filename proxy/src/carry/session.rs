@@ -9,7 +9,7 @@ use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_error::{Error, ErrorType, Result};
+use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::RequestHeader;
 
 /// A stream of an HTTP/2 connection, or whatever a target that should speak HTTP/2 speaks: a session of Pingora's.
@@ -37,7 +37,18 @@ impl Session {
 
     /// The session, if it may go back to its pool as far as this exchange goes; it has its own say.
     pub(super) fn into_reusable(self) -> Option<HttpSession> {
-        self.whole.then_some(self.inner)
+        let shared = matches!(self.inner, HttpSession::H2(_));
+        (self.whole || shared).then_some(self.inner)
+    }
+
+    /// The stream of an exchange that has failed, if it is one of a connection that others share: that goes back to its
+    /// pool, or nobody would ever close it. Without an answer in time it serves no further exchange, lest it hangs.
+    pub(super) fn into_stream(self, error: &Error) -> Option<HttpSession> {
+        let HttpSession::H2(stream) = self.inner else { return None };
+        if error.etype() == &ErrorType::ReadTimedout && error.esource() == &ErrorSource::Upstream {
+            stream.conn.mark_shutdown();
+        }
+        Some(HttpSession::H2(stream))
     }
 
     /// The request was not sent whole.

@@ -80,10 +80,17 @@ impl Upstreams {
         }
     }
 
-    /// Takes note of a failure: some say that a target is to be spoken to in HTTP/1.1 from now on.
-    pub(super) fn note(&self, error: &Error, peer: &HttpPeer) {
+    /// Lets go of a connection after an exchange that has failed: one of HTTP/1.1 closes, of HTTP/2 a stream ends.
+    pub(super) async fn abandon(&self, upstream: Upstream, error: &mut Error, peer: &HttpPeer) {
         if matches!(error.etype(), ErrorType::H2Downgrade | ErrorType::InvalidH2) {
-            self.sessions.prefer_h1(peer);
+            // Pingora would have HTTP/1.1 tried, which these targets were not set up to speak, for a request that may
+            // have had its effect.
+            error.set_retry(false);
+        }
+        if let Upstream::Session(session) = upstream
+            && let Some(stream) = session.into_stream(error)
+        {
+            Box::pin(self.sessions.release_http_session(stream, peer, peer.idle_timeout())).await;
         }
     }
 }

@@ -14,6 +14,21 @@ async fn head(stream: &mut TcpStream) -> String {
     String::from_utf8(read).unwrap()
 }
 
+/// Begins HTTP/2 and reads to the end of the first head: a frame of type 1.
+async fn headers(stream: &mut TcpStream) {
+    stream.read_exact(&mut [0; 24]).await.unwrap();
+    stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    loop {
+        let mut frame = [0; 9];
+        stream.read_exact(&mut frame).await.unwrap();
+        let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        if frame[3] == 1 {
+            return;
+        }
+    }
+}
+
 async fn listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
 }
@@ -151,18 +166,7 @@ async fn an_answer_over_http_2_that_is_reset_is_not_whole() {
     let address = listener.local_addr().unwrap();
     let upstream = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
-        // The preface, then frames until a HEADERS frame: type 1.
-        stream.read_exact(&mut [0; 24]).await.unwrap();
-        stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
-        loop {
-            let mut frame = [0; 9];
-            stream.read_exact(&mut frame).await.unwrap();
-            let length = usize::from(frame[1]) << 8 | usize::from(frame[2]);
-            stream.read_exact(&mut vec![0; length]).await.unwrap();
-            if frame[3] == 1 {
-                break;
-            }
-        }
+        headers(&mut stream).await;
         // An acknowledgement, `:status: 200`, data, and a reset for an internal error, at once.
         let frames = b"\0\0\0\x04\x01\0\0\0\0\0\0\x01\x01\x04\0\0\0\x01\x88\0\0\x04\0\0\0\0\0\x01part\
                        \0\0\x04\x03\0\0\0\0\x01\0\0\0\x02";
@@ -179,6 +183,30 @@ async fn an_answer_over_http_2_that_is_reset_is_not_whole() {
         "half an answer passed for a whole one"
     );
     drop(upstream.await.unwrap());
+}
+
+/// RFC 9110, section 9.2.2: a request that may do something twice is not repeated, and no other either for ever, because
+/// the answer breaks the rules of HTTP/2.
+#[tokio::test]
+async fn what_is_no_http_2_is_not_tried_again() {
+    let listener = listener().await;
+    let address = listener.local_addr().unwrap();
+    let (count, mut counted) = tokio::sync::watch::channel(0);
+    let upstream = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            count.send_modify(|count| *count += 1);
+            headers(&mut stream).await;
+            // Data on no stream.
+            stream.write_all(b"\0\0\0\0\0\0\0\0\0").await.unwrap();
+            while stream.read(&mut [0; 64]).await.is_ok_and(|read| read > 0) {}
+        }
+    });
+    let yaml = crate::everything_to(address).replacen("targets:", "protocol: h2, targets:", 1);
+    let edge = EdgeUnderTest::start(&yaml).await;
+    edge.client().await.request("POST", "/").body("once").send().await.problem(502, "bad-gateway");
+    assert_eq!(*counted.borrow_and_update(), 1);
+    upstream.abort();
 }
 
 /// A client that leaves ends its stream; the connection to the upstream serves the next client.

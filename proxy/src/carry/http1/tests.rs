@@ -160,13 +160,44 @@ async fn what_is_no_answer_is_an_error() {
 /// RFC 9110, section 8.6.
 #[tokio::test]
 async fn a_length_said_twice_is_one_length() {
-    let (near, mut far) = duplex(1024);
+    for lengths in ["Content-Length: 2, 2\r\ncontent-length: 2", "Content-Length: 2,2", "Content-Length: 002"]
+    {
+        let (near, mut far) = duplex(1024);
+        let mut exchange = Http1::new(Connection::of(Box::new(near)), &peer());
+        far.write_all(format!("HTTP/1.1 200 Fine\r\n{lengths}\r\n\r\nhi").as_bytes()).await.unwrap();
+        let HttpTask::Header(head, false) = exchange.next(true).await.unwrap() else { panic!("no head") };
+        let told: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
+        assert_eq!(told, ["2"], "{lengths}");
+        assert_eq!(head.get_reason_phrase(), Some("Fine"));
+    }
+}
+
+/// RFC 9110, section 8.6, and RFC 9112, section 6.1: clients have waited for a body of that length.
+#[tokio::test]
+async fn an_answer_that_has_no_body_promises_none() {
+    for status in ["103 Early", "204 No Content"] {
+        let (near, mut far) = duplex(1024);
+        let mut exchange = Http1::new(Connection::of(Box::new(near)), &peer());
+        let answer =
+            format!("HTTP/1.1 {status}\r\nContent-Length: 9\r\nTransfer-Encoding: chunked\r\nX: y\r\n\r\n");
+        far.write_all(answer.as_bytes()).await.unwrap();
+        let HttpTask::Header(head, _) = exchange.next(true).await.unwrap() else { panic!("no head") };
+        let names: Vec<_> = head.headers.keys().map(|name| name.as_str()).collect();
+        assert_eq!(names, ["x"], "{status}");
+    }
+}
+
+/// RFC 9112, section 6.1: a request of two lengths is how requests are smuggled, whoever has made it so.
+#[tokio::test]
+async fn a_request_is_framed_in_one_way() {
+    let (near, _far) = duplex(1024);
     let mut exchange = Http1::new(Connection::of(Box::new(near)), &peer());
-    far.write_all(b"HTTP/1.1 200 Fine\r\nContent-Length: 2, 2\r\ncontent-length: 2\r\n\r\nhi").await.unwrap();
-    let HttpTask::Header(head, false) = exchange.next(true).await.unwrap() else { panic!("no head") };
-    let lengths: Vec<_> = head.headers.get_all(CONTENT_LENGTH).iter().collect();
-    assert_eq!(lengths, ["2"]);
-    assert_eq!(head.get_reason_phrase(), Some("Fine"));
+    let both = head("POST", &[("content-length", "3"), ("transfer-encoding", "chunked")]);
+    assert!(exchange.send_head(&both).await.is_err());
+    let other = head("POST", &[("transfer-encoding", "gzip")]);
+    assert!(exchange.send_head(&other).await.is_err());
+    exchange.send_head(&head("GET", &[])).await.unwrap();
+    assert!(exchange.send(Some(Bytes::from_static(b"more")), true).await.is_err());
 }
 
 proptest! {
