@@ -13,7 +13,7 @@ if [ $# -lt 1 ]; then
 fi
 seconds=$1
 shift
-targets=${*:-"path head json_splice managed mapping router routes_yaml websocket"}
+targets=${*:-"path head answer json_splice managed mapping router routes_yaml websocket"}
 
 cd "$(dirname "$0")"
 host=$(rustc -vV | sed -n 's/^host: //p')

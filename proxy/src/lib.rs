@@ -8,7 +8,7 @@
 mod listener;
 pub mod head;
 mod phases;
-mod carry;
+pub mod carry;
 mod pingora;
 mod ctx;
 mod begin;

@@ -1,53 +1,30 @@
-//! One exchange with an HTTP/1.1 upstream: the request's head and body as they go over the wire, the answer's head read,
-//! its body found (RFC 9112).
+//! One exchange with an HTTP/1.1 upstream: the request's head and body as they go over the wire (RFC 9112), and the
+//! connection that the answer comes on. What the answer is: `answer.rs`.
 
 use std::io;
 use std::time::Duration;
 
-use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, Version, header};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http::header;
 use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::HttpTask;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result, RetryType};
-use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_http::RequestHeader;
 
-use super::answer_head::{self, keeps, length_of, malformed};
+use super::answer::Answer;
+use super::answer_head::length_of;
 use super::connection::Connection;
-use super::has_no_body;
-use crate::body_end::BodyEnd;
-use crate::head::{Framing, find_end};
-
-/// Bytes of an answer's head.
-const HEAD_BYTES_MAX: usize = 1024 * 1024;
-/// No end in sight: as much as there is.
-const UNBOUNDED: u64 = u64::MAX;
+use crate::head::Framing;
 
 /// An exchange on a connection.
 pub(super) struct Http1 {
     connection: Connection,
     /// What is left to send of the request.
     request: Framing,
-    /// Whether the method has answers without body only.
-    head_only: bool,
-    arrived: BytesMut,
-    /// How much of it was looked through for the end of a head.
-    searched: usize,
-    place: Place,
-    /// Whether the other side keeps the connection, as far as is known.
-    kept: bool,
+    answer: Answer,
     read_timeout: Option<Duration>,
     write_timeout: Option<Duration>,
-}
-
-/// How far the answer has been read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Head,
-    Body(BodyEnd),
-    /// A body that ends with the connection.
-    UntilClose,
-    Done,
 }
 
 impl Http1 {
@@ -55,11 +32,7 @@ impl Http1 {
         Http1 {
             connection,
             request: Framing::None,
-            head_only: false,
-            arrived: BytesMut::new(),
-            searched: 0,
-            place: Place::Head,
-            kept: true,
+            answer: Answer::default(),
             read_timeout: peer.options.read_timeout,
             write_timeout: peer.options.write_timeout,
         }
@@ -71,13 +44,12 @@ impl Http1 {
 
     /// The connection, if another exchange may follow on it.
     pub(super) fn into_reusable(self) -> Option<Connection> {
-        let over = self.place == Place::Done && self.request == Framing::None && self.arrived.is_empty();
-        (over && self.kept).then_some(self.connection)
+        (self.request == Framing::None && self.answer.leaves_reusable()).then_some(self.connection)
     }
 
     /// Sends the head.
     pub(super) async fn send_head(&mut self, head: &RequestHeader) -> Result<()> {
-        self.head_only = head.method == Method::HEAD;
+        self.answer = Answer::to(&head.method);
         self.request = framing(head)?;
         let target = head.raw_path();
         if target.iter().any(|byte| byte.is_ascii_whitespace() || byte.is_ascii_control()) {
@@ -127,124 +99,26 @@ impl Http1 {
     /// The next part of the answer; `limited` says whether the time counts. May be dropped and asked again.
     pub(super) async fn next(&mut self, limited: bool) -> Result<HttpTask> {
         loop {
-            if let Some(part) = self.at_hand()? {
+            if let Some(part) = self.answer.at_hand()? {
                 return Ok(part);
             }
-            let left = match self.place {
-                Place::Body(BodyEnd::Length(left)) => left,
-                Place::UntilClose => UNBOUNDED,
-                _ => 0,
-            };
             let limit = if limited { self.read_timeout } else { None };
-            let read = self.connection.read(&mut self.arrived, left, limit).await;
+            let left = self.answer.left();
+            let read = self.connection.read(&mut self.answer.arrived, left, limit).await;
             if read.map_err(|error| self.broken(error))? == 0 {
-                return self.closed();
+                return self.answer.closed();
             }
         }
-    }
-
-    /// What can be told of the bytes that have come.
-    fn at_hand(&mut self) -> Result<Option<HttpTask>> {
-        match self.place {
-            Place::Done => return Ok(Some(HttpTask::Done)),
-            _ if self.arrived.is_empty() => return Ok(None),
-            Place::Head => return self.head(),
-            Place::UntilClose => return Ok(Some(HttpTask::Body(Some(self.arrived.split().freeze()), false))),
-            Place::Body(mut end) => {
-                let found = end.data(&self.arrived);
-                let (skipped, data) = found.map_err(|_| malformed("a malformed chunk"))?;
-                self.arrived.advance(skipped);
-                let chunk = (data > 0).then(|| self.arrived.split_to(data).freeze());
-                let over = end == BodyEnd::Reached;
-                self.place = if over { Place::Done } else { Place::Body(end) };
-                if over || chunk.is_some() {
-                    return Ok(Some(HttpTask::Body(chunk, over)));
-                }
-            }
-        }
-        Ok(None)
     }
 
     /// A connection that was just closed may be replaced, as long as nothing of the answer has come. Not so after an error
     /// of TLS: that is no connection which was just closed.
     fn broken(&self, mut error: Box<Error>) -> Box<Error> {
         let cause = error.root_cause().downcast_ref::<io::Error>();
-        if self.place == Place::Head && cause.is_some_and(|cause| cause.raw_os_error().is_some()) {
+        if self.answer.is_to_come() && cause.is_some_and(|cause| cause.raw_os_error().is_some()) {
             error.retry = RetryType::ReusedOnly;
         }
         error
-    }
-
-    /// The other side has closed.
-    fn closed(&mut self) -> Result<HttpTask> {
-        self.kept = false;
-        match self.place {
-            Place::UntilClose => {
-                self.place = Place::Done;
-                Ok(HttpTask::Body(None, true))
-            }
-            Place::Head => {
-                let mut error =
-                    Error::explain(ErrorType::ConnectionClosed, "before the answer's head was whole");
-                error.retry = RetryType::ReusedOnly;
-                Err(error)
-            }
-            _ => Error::e_explain(ErrorType::ConnectionClosed, "before the answer's body was whole"),
-        }
-    }
-
-    fn head(&mut self) -> Result<Option<HttpTask>> {
-        let Some(length) = find_end(&self.arrived, self.searched) else {
-            self.searched = self.arrived.len();
-            if self.searched > HEAD_BYTES_MAX {
-                return Err(malformed("a head that is too long"));
-            }
-            return Ok(None);
-        };
-        self.searched = 0;
-        let (mut head, reason) = answer_head::parse(self.arrived.split_to(length).freeze())?;
-        let status = head.status.as_u16();
-        self.place = if status != 101 && head.status.is_informational() {
-            Place::Head
-        } else if status == 101 || self.head_only || has_no_body(&Method::GET, status) {
-            self.kept &= keeps(&head.headers, head.version);
-            Place::Done
-        } else {
-            self.kept &= keeps(&head.headers, head.version);
-            self.place_of_body(&mut head)?
-        };
-        if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
-            // RFC 9110, section 8.6, and RFC 9112, section 6.1: they have no body, and nothing that says how long it is.
-            head.headers.remove(header::CONTENT_LENGTH);
-            head.headers.remove(header::TRANSFER_ENCODING);
-        }
-        let end = self.place == Place::Done;
-        let mut whole = ResponseHeader::from(head);
-        whole.set_reason_phrase(reason.as_deref())?;
-        Ok(Some(HttpTask::Header(Box::new(whole), end)))
-    }
-
-    /// Where the body ends (RFC 9112, section 6.3).
-    fn place_of_body(&mut self, head: &mut http::response::Parts) -> Result<Place> {
-        if head.headers.contains_key(header::TRANSFER_ENCODING) {
-            // Whoever sends both means the coding, or means mischief: what follows is no longer believed.
-            self.kept &=
-                head.headers.remove(header::CONTENT_LENGTH).is_none() && head.version == Version::HTTP_11;
-            let codings = head.headers.get_all(header::TRANSFER_ENCODING).iter();
-            let last = codings.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).last();
-            if last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked")) {
-                return Ok(Place::Body(BodyEnd::of(Framing::Chunked)));
-            }
-        } else if let Some(length) = length_of(&head.headers)? {
-            let told = HeaderValue::from(length);
-            if !head.headers.get_all(header::CONTENT_LENGTH).iter().eq([&told]) {
-                head.headers.insert(header::CONTENT_LENGTH, told);
-            }
-            let end = BodyEnd::of(Framing::Length(length));
-            return Ok(if end == BodyEnd::Reached { Place::Done } else { Place::Body(end) });
-        }
-        self.kept = false;
-        Ok(Place::UntilClose)
     }
 }
 

@@ -4,6 +4,7 @@
 //! caches, modules, subrequests and channels between two halves of an exchange cost more CPU time there than all that
 //! this edge adds. Why this is written anew, on Pingora's own sessions: docs/decisions/0023-carrying-exchanges.md.
 
+pub mod answer;
 mod answer_head;
 mod connection;
 mod duplex;
