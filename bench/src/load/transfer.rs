@@ -138,15 +138,23 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         thread::spawn(move || {
+            let mut kept = Vec::new();
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
-                let _ = stream.read(&mut [0; 4096]);
+                // All of the head: what is left unread would turn the close into a reset.
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.push(byte[0]);
+                }
                 let pattern = Pattern::new();
                 let mut body: Vec<u8> =
                     (0..300_000_u64).flat_map(|at| pattern.piece(at, 1).to_vec()).collect();
                 body[299_999] ^= 1;
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
                 let _ = stream.write_all(&body);
+                kept.push(stream);
             }
         });
         let error = transfer(port, Direction::Down).run().unwrap_err().to_string();
