@@ -70,6 +70,8 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    # 80 streams of HTTP/2 may come in as many connections at once; with Python's 5 some of these would not be accepted.
+    request_queue_size = 128
 
     def handle_error(self, *_):
         """A client that leaves early is no matter of the origin's; the stories assert on what clients got."""

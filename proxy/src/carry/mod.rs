@@ -1,4 +1,4 @@
-//! Carries exchanges of HTTP/1.1 clients: a head is read, the phases of [`Phases`] are gone through, bytes pass.
+//! Carries exchanges of HTTP/1.1 clients: a head is read, the phases (`phases.rs`) are gone through, bytes pass.
 //!
 //! Pingora's proxy does the same for HTTP/2, and could for HTTP/1.1. It does so for whatever anybody may build on it:
 //! caches, modules, subrequests and channels between two halves of an exchange cost more CPU time there than all that
