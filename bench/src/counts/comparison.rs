@@ -145,13 +145,22 @@ mod tests {
     #[test]
     fn five_percent_of_instructions_are_let_pass_both_ways() {
         for (now, verdict) in [
-            (1000, Verdict::Same),
-            (1050, Verdict::Same),
-            (1051, Verdict::Grown),
-            (950, Verdict::Same),
-            (949, Verdict::Shrunk),
+            (10_000, Verdict::Same),
+            (10_500, Verdict::Same),
+            (10_501, Verdict::Grown),
+            (9_500, Verdict::Same),
+            (9_499, Verdict::Shrunk),
         ] {
-            judged(Some(count(1000, 0.0)), Some(count(now, 0.0)), verdict);
+            judged(Some(count(10_000, 0.0)), Some(count(now, 0.0)), verdict);
+        }
+    }
+
+    #[test]
+    fn of_a_small_count_a_hundred_instructions_are_let_pass() {
+        for (now, verdict) in
+            [(600, Verdict::Same), (601, Verdict::Grown), (400, Verdict::Same), (399, Verdict::Shrunk)]
+        {
+            judged(Some(count(500, 0.0)), Some(count(now, 0.0)), verdict);
         }
     }
 
@@ -167,7 +176,7 @@ mod tests {
         ] {
             judged(Some(count(1000, before)), Some(count(1000, now)), verdict);
         }
-        judged(Some(count(1000, 3.0)), Some(count(1100, 2.0)), Verdict::Grown);
+        judged(Some(count(1000, 3.0)), Some(count(1101, 2.0)), Verdict::Grown);
     }
 
     #[test]
