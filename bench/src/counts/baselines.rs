@@ -147,11 +147,11 @@ mod tests {
         );
         let after = moved(
             Some(before),
-            &[("grown", 1051, 0.0), ("shrunk", 949, 0.0), ("same", 1050, 0.0), ("new", 7, 1.0)],
+            &[("grown", 1101, 0.0), ("shrunk", 899, 0.0), ("same", 1050, 0.0), ("new", 7, 1.0)],
             "why",
         );
         let reasons: Vec<&str> = after.counts.values().map(|baseline| &*baseline.reason).collect();
-        assert_eq!(reasons, ["1051 and 0: why", "7 and 1: why", "1000 and 0: old", "949 and 0: why"]);
+        assert_eq!(reasons, ["1101 and 0: why", "7 and 1: why", "1000 and 0: old", "899 and 0: why"]);
     }
 
     #[test]
