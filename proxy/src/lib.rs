@@ -23,6 +23,7 @@ mod tunnel;
 pub mod sidecar;
 mod body;
 mod body_end;
+mod scratch;
 mod fault;
 mod reply;
 mod end;

@@ -1,10 +1,8 @@
 //! A connection to an HTTP/1.1 upstream: bytes in, bytes out, each within its time.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -14,13 +12,7 @@ use pingora_timeout::timeout;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::task::coop::unconstrained;
 
-/// Read at once. Also what a stream of Pingora's buffers: reads of this size go past that buffer.
-const READ_BYTES: usize = 64 * 1024;
-
-thread_local! {
-    /// Small answers are read here and copied out, so that a waiting connection holds no buffer.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
-}
+use crate::scratch::{READ_BYTES, poll_read_some};
 
 /// A connection, and what is known of it.
 pub(super) struct Connection {
@@ -79,19 +71,10 @@ impl Connection {
             arrived.reserve(READ_BYTES);
             within(limit, self.stream.read_buf(arrived), ErrorType::ReadTimedout).await?
         } else {
-            let some = poll_fn(|cx| self.poll_read(cx, arrived));
+            let some = poll_fn(|cx| poll_read_some(&mut self.stream, arrived, cx));
             within(limit, some, ErrorType::ReadTimedout).await?
         };
         read.or_err(ErrorType::ReadError, "while reading the answer")
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>, arrived: &mut BytesMut) -> Poll<io::Result<usize>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut read = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
-            arrived.extend_from_slice(read.filled());
-            Poll::Ready(Ok(read.filled().len()))
-        })
     }
 }
 

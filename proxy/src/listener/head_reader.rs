@@ -1,26 +1,18 @@
 //! Reads the raw head of one HTTP/1.1 request within its limits. Does not parse it.
 //!
-//! Nothing is held while a connection is idle: bytes land in a buffer of the thread and are copied out once.
+//! Nothing is held while a connection is idle, see `scratch.rs`.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::AsyncRead;
 
 use crate::head;
-
-const SCRATCH_BYTES: usize = 64 * 1024;
-
-thread_local! {
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
-}
+use crate::scratch::poll_read_some;
 
 /// How the wait for a head ended.
 #[derive(Debug)]
@@ -107,17 +99,4 @@ fn complete(buffer: &BytesMut, searched: usize, bytes_max: usize) -> Option<Arri
         None if buffer.len() > bytes_max => Some(Arrived::TooLarge),
         None => None,
     }
-}
-
-fn poll_read_some(
-    stream: &mut (impl AsyncRead + Unpin),
-    to: &mut BytesMut,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<usize>> {
-    SCRATCH.with_borrow_mut(|scratch| {
-        let mut read = ReadBuf::new(scratch);
-        ready!(Pin::new(stream).poll_read(cx, &mut read))?;
-        to.extend_from_slice(read.filled());
-        Poll::Ready(Ok(read.filled().len()))
-    })
 }
