@@ -150,10 +150,10 @@ impl<'a> Life<'a> {
     }
 
     fn lead(&mut self) -> Result<End, StoreError> {
+        self.note_status();
         if self.store.facts.built {
             self.publish(&everything());
         }
-        self.note_status();
         let mut told = VecDeque::new();
         let (mut due, mut caught_up) = (Instant::now(), false);
         let mut looked = Instant::now();
@@ -305,6 +305,7 @@ impl<'a> Life<'a> {
             }
         })?;
         timer.observe_duration();
+        self.note_status();
         if self.store.facts.built {
             self.publish(&touched);
             in_order(&mut changed);
@@ -314,8 +315,6 @@ impl<'a> Life<'a> {
                 let _ = changes.send(news);
             }
         }
-        self.gauges.rows.set(i64::try_from(self.store.rows).unwrap_or(i64::MAX));
-        self.note_status();
         Ok(())
     }
 
@@ -332,7 +331,10 @@ impl<'a> Life<'a> {
         self.shared.versions.committed(touched, state);
     }
 
+    /// Tells status and metrics of the store as it is. Before [`Life::publish`]: whoever has an answer finds neither of
+    /// them older than it.
     fn note_status(&self) {
+        self.gauges.rows.set(i64::try_from(self.store.rows).unwrap_or(i64::MAX));
         let mut status = self.shared.status();
         status.rows = self.store.rows;
         status.left_out = self.store.left_out;
