@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sallyport_condition::{Order, Reads, Residual, Vars};
+use sallyport_condition::{FieldPath, Order, Reads, Residual, Vars};
 use serde_json::Value;
 
 use super::parameters::{By, Filter, Range, Wanted};
@@ -115,12 +115,19 @@ impl Statements {
             field(into, b'p', part.condition.canonical().as_bytes());
             field(into, b'w', &[u8::from(part.wanted)]);
             let claims = self.parts.claims.as_deref();
-            match part.condition.reads("claims") {
+            let reads = part.condition.reads("claims");
+            if reads != Reads::Nothing {
+                // A client with no such claim and one without claims differ: of the former `has` says false.
+                field(into, b'n', &[u8::from(claims.is_some())]);
+            }
+            match reads {
                 Reads::Nothing => {}
                 Reads::Whole => field(into, b'c', json(claims).as_bytes()),
                 Reads::Paths(paths) => {
-                    for path in paths {
-                        let found = claims.and_then(|claims| path.find(claims));
+                    // A claim counts as a whole: how far a path leads into it decides too.
+                    for step in paths.iter().filter_map(|path| path.steps().first()) {
+                        let claim = FieldPath::new([step.clone()]);
+                        let found = claims.and_then(|claims| claim.find(claims));
                         field(into, b'c', json(found).as_bytes());
                     }
                 }

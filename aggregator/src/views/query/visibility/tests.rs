@@ -151,7 +151,7 @@ fn any_condition() -> impl Strategy<Value = String> {
         2 => (field(), operator(), field()).prop_map(|(l, o, r)| format!("{l} {o} {r}")),
         3 => (field(), list()).prop_map(|(l, r)| format!("{l} in {r}")),
         1 => (known(), field()).prop_map(|(l, r)| format!("{l} in {r}")),
-        2 => prop::sample::select(vec!["has(row.a)", "has(row.b)", "has(row.d)", "has(row.a.k)", "has(claims.a)"]).prop_map(str::to_owned),
+        2 => prop::sample::select(vec!["has(row.a)", "has(row.b)", "has(row.d)", "has(row.a.k)", "has(claims.a)", "has(claims.a.k)"]).prop_map(str::to_owned),
         2 => field().prop_map(str::to_owned),
         2 => (known(), operator(), known()).prop_map(|(l, o, r)| format!("{l} {o} {r}")),
         1 => field().prop_map(|l| format!("{l}.startsWith('a')")),
@@ -242,4 +242,9 @@ fn answers_are_shared_by_those_who_see_the_same_and_nobody_else() {
     assert_eq!(reads(json!("u1"), 1), reads(json!("u1"), 2));
     assert_ne!(reads(json!("u1"), 1), reads(json!("u2"), 1));
     assert_ne!(reads(json!(null), 1), key("claims.sub in row.a", json!({"other": 1})));
+    // `has` of a claim that is not there is false, and an error where there is nothing to look into.
+    let unsure = "(row.d ? has(claims.a.k) : !has(claims.a.k))";
+    assert_ne!(key(unsure, json!({"a": {}})), key(unsure, json!({})));
+    let unsure = view("(row.d ? has(claims.a) : !has(claims.a))");
+    assert_ne!(hot_key(&unsure, Some(&Arc::new(json!({})))), hot_key(&unsure, None));
 }
