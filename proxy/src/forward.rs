@@ -244,7 +244,7 @@ pub(crate) fn observe(ctx: &mut Ctx, seen: Observation) {
     }
 }
 
-/// Puts a fault on its way to `fail_to_proxy`.
+/// Puts a fault on its way to `Phases::failed`.
 pub(crate) fn fail<T>(ctx: &mut Ctx, fault: Fault) -> Result<T> {
     ctx.error = Some(fault.reason.clone());
     ctx.fault = Some(fault);

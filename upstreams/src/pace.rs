@@ -35,12 +35,12 @@ impl fmt::Display for Late {
     }
 }
 
-/// The limits of one try. Make it in `connected_to_upstream`, a new one for each try; tell it what happens; ask
+/// The limits of one try. Make it once connected, a new one for each try; tell it what happens; ask
 /// [`Pace::late`] when the try failed, and at the end of a body too: an answer without a length ends with its
 /// connection, so that one cut short by a limit looks whole to Pingora. Dropped, it clears its limit.
 ///
 /// After a limit has passed Pingora reports a closed connection, and on a reused one would try again by itself:
-/// `error_while_proxy` must refuse that when `late` says so.
+/// whoever decides about that must refuse it when `late` says so.
 #[derive(Debug)]
 pub struct Pace {
     line: Option<(Arc<Deadline>, Term)>,

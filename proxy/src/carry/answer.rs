@@ -8,7 +8,7 @@ use pingora_error::{Error, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
 
 use super::answer_head::{self, keeps, length_of, malformed};
-use super::has_no_body;
+use super::is_bodiless;
 use crate::body_end::BodyEnd;
 use crate::head::{Framing, find_end};
 
@@ -131,16 +131,12 @@ impl Answer {
         };
         self.searched = 0;
         let (mut head, reason) = answer_head::parse(self.arrived.split_to(length).freeze())?;
-        let status = head.status.as_u16();
-        self.place = if status != 101 && head.status.is_informational() {
-            Place::Head
-        } else if status == 101 || self.head_only || has_no_body(&Method::GET, status) {
+        let interim = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
+        if !interim {
             self.kept &= keeps(&head.headers, head.version);
-            Place::Done
-        } else {
-            self.kept &= keeps(&head.headers, head.version);
-            self.place_of_body(&mut head)?
-        };
+            let bodiless = self.head_only || is_bodiless(head.status);
+            self.place = if bodiless { Place::Done } else { self.place_of_body(&mut head)? };
+        }
         if head.status.is_informational() || head.status == StatusCode::NO_CONTENT {
             // RFC 9110, section 8.6, and RFC 9112, section 6.1: they have no body, and nothing that says how long it is.
             head.headers.remove(header::CONTENT_LENGTH);

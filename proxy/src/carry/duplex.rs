@@ -1,14 +1,14 @@
 //! Both directions of one exchange at once: the request's body to the upstream, the answer to the client.
 
 use bytes::Bytes;
-use http::{Version, header};
+use http::{Method, Version, header};
 use pingora_core::protocols::http::HttpTask;
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::upstream::Upstream;
-use super::{has_no_body, switched};
+use super::{is_bodiless, is_framed, switched};
 use crate::body;
 use crate::ctx::Ctx;
 use crate::phases::Phases;
@@ -113,12 +113,8 @@ impl<'a> Duplex<'a> {
         }
         // RFC 9112, section 2.3: the version of whoever sends, which is the edge.
         head.set_version(Version::HTTP_11);
-        let no_body = has_no_body(&self.session.req_header().method, head.status.as_u16());
-        if !no_body
-            && !end
-            && !head.headers.contains_key(header::CONTENT_LENGTH)
-            && !head.headers.contains_key(header::TRANSFER_ENCODING)
-        {
+        let no_body = self.session.req_header().method == Method::HEAD || is_bodiless(head.status);
+        if !no_body && !end && !is_framed(&head.headers) {
             // An answer that ends with its connection goes on with an end of its own.
             head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }

@@ -13,7 +13,7 @@ mod pool;
 mod session;
 mod upstream;
 
-use http::{Method, Version, header};
+use http::{HeaderMap, StatusCode, Version, header};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::server::ReusableHttpStream;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -127,10 +127,7 @@ impl Carrier {
         let mut head = RequestHeader::from(parts);
         self.phases.shape(session, &mut head, ctx)?;
         let empty = session.is_body_empty();
-        if !empty
-            && !head.headers.contains_key(header::CONTENT_LENGTH)
-            && !head.headers.contains_key(header::TRANSFER_ENCODING)
-        {
+        if !empty && !is_framed(&head.headers) {
             head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
         }
         upstream.send_head(head, empty, peer).await.map_err(|error| error.into_up())?;
@@ -145,9 +142,14 @@ fn repeatable(session: &Session) -> bool {
     reply::sent(session).is_none() && !session.retry_buffer_truncated()
 }
 
-/// Whether an answer to a method with this status has no body, whatever its fields say (RFC 9110, section 6.4.1).
-fn has_no_body(method: &Method, status: u16) -> bool {
-    method == Method::HEAD || matches!(status, 100..=199 | 204 | 304)
+/// Whether an answer with this status has no body, whatever its fields say (RFC 9110, section 6.4.1). To HEAD none has.
+fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// Whether a head says where its body ends.
+fn is_framed(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::CONTENT_LENGTH) || headers.contains_key(header::TRANSFER_ENCODING)
 }
 
 /// An upstream that switches protocols unasked: upgrades never get here.

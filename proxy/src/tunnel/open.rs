@@ -65,7 +65,7 @@ pub(super) enum To {
 /// Opens a WebSocket if the request asks for one and its route may carry it.
 ///
 /// # Errors
-/// What `fail_to_proxy` turns into an answer.
+/// What `Phases::failed` turns into an answer.
 pub(crate) async fn open(
     session: &mut Session,
     ctx: &mut Ctx,
