@@ -34,20 +34,35 @@ pub enum Unclosed {
 /// # Errors
 /// None does.
 pub fn closing_brace(text: &str) -> Result<usize, Unclosed> {
-    let mut quote = None;
-    let mut escaped = false;
+    let mut quotes = Quotes::default();
     for (at, c) in text.char_indices() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if matches!(c, '\'' | '"') => quote = Some(c),
-            None if c == '}' => return Ok(at),
-            None => {}
+        if !quotes.covers(c) && c == '}' {
+            return Ok(at);
         }
     }
-    Err(if quote.is_some() { Unclosed::Quote } else { Unclosed::Brace })
+    Err(if quotes.open.is_some() { Unclosed::Quote } else { Unclosed::Brace })
+}
+
+/// Where in a text a name stands in quotes, single or double, with backslashes as escapes.
+#[derive(Default)]
+struct Quotes {
+    open: Option<char>,
+    escaped: bool,
+}
+
+impl Quotes {
+    /// Whether the next character is within quotes, or one of them.
+    fn covers(&mut self, c: char) -> bool {
+        match self.open {
+            Some(_) if self.escaped => self.escaped = false,
+            Some(_) if c == '\\' => self.escaped = true,
+            Some(open) if c == open => self.open = None,
+            Some(_) => {}
+            None if matches!(c, '\'' | '"') => self.open = Some(c),
+            None => return false,
+        }
+        true
+    }
 }
 
 type Refused = (String, &'static str);
@@ -69,20 +84,14 @@ fn steps(query: &str) -> Result<Vec<Step>, Refused> {
 /// Blanks outside of brackets. The RFC allows them before a segment, but jsonpath-rust 1.0 also takes them inside a name:
 /// it would read `$.a b` as the field `a b`. So there are none here.
 fn has_blanks_between_segments(query: &str) -> bool {
-    let mut quote = None;
-    let mut escaped = false;
+    let mut quotes = Quotes::default();
     let mut in_brackets = false;
-    for c in query.chars() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
-            None if matches!(c, '\'' | '"') => quote = Some(c),
-            None if c == '[' => in_brackets = true,
-            None if c == ']' => in_brackets = false,
-            None if c.is_whitespace() && !in_brackets => return true,
-            None => {}
+    for c in query.chars().filter(|c| !quotes.covers(*c)) {
+        match c {
+            '[' => in_brackets = true,
+            ']' => in_brackets = false,
+            c if c.is_whitespace() && !in_brackets => return true,
+            _ => {}
         }
     }
     false
