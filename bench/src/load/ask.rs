@@ -3,8 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Bytes of an answer's head. No server here says so much.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+use super::head::Head;
 
 /// Asks for a path and reads the whole answer, which must be 200 with a length. The answer is the bytes of the body.
 ///
@@ -15,15 +14,15 @@ pub(super) async fn get(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path
     stream.write_all(request.as_bytes()).await?;
     stream.flush().await?;
     let mut read = Vec::with_capacity(2048);
-    let end = loop {
-        ensure!(read.len() < HEAD_BYTES_MAX, "the answer's head does not end");
+    let head = loop {
         ensure!(stream.read_buf(&mut read).await? > 0, "the connection ended instead of an answer");
-        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-            break end + 4;
+        if let Some(head) = Head::of_answer(&read)? {
+            break head;
         }
     };
-    let length = length(std::str::from_utf8(&read[..end])?)?;
-    let mut seen = (read.len() - end) as u64;
+    ensure!(head.status == 200, "the answer is {}, not 200", head.status);
+    let length = head.length.context("an answer without Content-Length")?;
+    let mut seen = (read.len() - head.bytes) as u64;
     while seen < length {
         read.clear();
         let count = stream.read_buf(&mut read).await?;
@@ -34,28 +33,29 @@ pub(super) async fn get(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path
     Ok(length)
 }
 
-/// The length that a head with status 200 promises.
-///
-/// # Errors
-/// Another status, or no length.
-pub(super) fn length(head: &str) -> Result<u64> {
-    let (status, fields) = head.split_once("\r\n").context("a head of less than one line")?;
-    ensure!(status.split(' ').nth(1) == Some("200"), "the answer is `{status}`, not 200");
-    let field = fields.lines().filter_map(|line| line.split_once(':'));
-    let mut lengths = field.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-    let (_, value) = lengths.next().with_context(|| format!("no Content-Length in:\n{head}"))?;
-    Ok(value.trim().parse()?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_a_200_with_a_length_is_an_answer() {
-        assert_eq!(length("HTTP/1.1 200 OK\r\nserver: a\r\nContent-length: 17\r\n\r\n").unwrap(), 17);
-        assert!(length("HTTP/1.1 503 No\r\nContent-Length: 17\r\n\r\n").is_err());
-        assert!(length("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n").is_err());
-        assert!(length("HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n").is_err());
+    /// What comes of asking one who answers so and closes.
+    async fn asked(answer: &str) -> Result<u64> {
+        let (mut near, mut far) = tokio::io::duplex(1024);
+        far.write_all(answer.as_bytes()).await?;
+        far.shutdown().await?;
+        get(&mut near, "/").await
+    }
+
+    #[tokio::test]
+    async fn only_a_whole_200_with_a_length_is_an_answer() {
+        assert_eq!(asked("HTTP/1.1 200 OK\r\nContent-length: 3\r\n\r\nabc").await.unwrap(), 3);
+        for odd in [
+            "HTTP/1.1 503 No\r\nContent-Length: 3\r\n\r\nabc",
+            "HTTP/1.1 200 OK\r\nServer: a\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcd",
+            "HTTP/1.1 200 OK\r\nContent-Le",
+        ] {
+            assert!(asked(odd).await.is_err(), "{odd}");
+        }
     }
 }

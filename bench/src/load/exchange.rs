@@ -5,12 +5,10 @@ use std::net::{SocketAddr, TcpStream};
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::head::Head;
+
 /// The most that is read at once.
 const READ_BYTES: usize = 64 * 1024;
-/// An answer's head may have no more bytes.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Nor more fields.
-const FIELDS_MAX: usize = 64;
 
 /// What an answer has to be.
 #[derive(Debug, Clone, Copy)]
@@ -91,7 +89,6 @@ impl Connection {
             },
             None => {
                 self.head.extend_from_slice(bytes);
-                ensure!(self.head.len() <= HEAD_BYTES_MAX, "a head of more than {HEAD_BYTES_MAX} bytes");
                 let Some(start) = body_start(&self.head, expected)? else { return Ok(false) };
                 let body = self.head.len() - start;
                 self.head.clear();
@@ -119,16 +116,11 @@ impl Space {
 
 /// Where the body begins, once the head is whole.
 fn body_start(bytes: &[u8], expected: Expected) -> Result<Option<usize>> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let mut head = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(start) = head.parse(bytes)? else { return Ok(None) };
-    let status = head.code.context("no status")?;
-    ensure!(status == expected.status, "status {status} in place of {}", expected.status);
-    let length = head.headers.iter().find(|field| field.name.eq_ignore_ascii_case("content-length"));
-    let length = length.context("an answer without Content-Length")?.value;
-    let length: u64 = std::str::from_utf8(length)?.parse()?;
+    let Some(head) = Head::of_answer(bytes)? else { return Ok(None) };
+    ensure!(head.status == expected.status, "status {} in place of {}", head.status, expected.status);
+    let length = head.length.context("an answer without Content-Length")?;
     ensure!(length == expected.body_bytes, "a body of {length} bytes in place of {}", expected.body_bytes);
-    Ok(Some(start))
+    Ok(Some(head.bytes))
 }
 
 #[cfg(test)]

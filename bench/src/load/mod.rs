@@ -4,6 +4,7 @@
 mod ask;
 mod exchange;
 pub mod handshakes;
+mod head;
 pub mod idle;
 pub mod open;
 pub mod origin;

@@ -5,11 +5,8 @@ use std::net::TcpStream;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use super::head::{self, FIELDS_MAX, HEAD_BYTES_MAX};
 use super::pattern::{PIECE_BYTES, Pattern};
-
-/// Bytes of a head. Proxies add some fields, no more.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const FIELDS_MAX: usize = 64;
 
 /// A connection, with what has come and was not looked at yet.
 pub(super) struct Wire {
@@ -81,24 +78,17 @@ impl Wire {
 
 /// A request's or answer's head and its length, if it is whole.
 fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>> {
+    if bytes.starts_with(b"HTTP/") {
+        let Some(answer) = head::Head::of_answer(bytes)? else { return Ok(None) };
+        let head = Head { line: answer.status.to_string(), length: answer.length.unwrap_or(0) };
+        return Ok(Some((head, answer.bytes)));
+    }
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
-    let (line, status) = if bytes.starts_with(b"HTTP/") {
-        let mut answer = httparse::Response::new(&mut fields);
-        let status = answer.parse(bytes)?;
-        (answer.code.map(|code| code.to_string()), status)
-    } else {
-        let mut request = httparse::Request::new(&mut fields);
-        let status = request.parse(bytes)?;
-        (request.method.zip(request.path).map(|(method, path)| format!("{method} {path}")), status)
-    };
-    let httparse::Status::Complete(end) = status else { return Ok(None) };
-    let line = line.context("a head without a line")?;
-    let named = |name: &str| fields.iter().find(|field| field.name.eq_ignore_ascii_case(name));
-    ensure!(named("Transfer-Encoding").is_none(), "`{line}`: the body came in chunks, without a length");
-    let length = match named("Content-Length") {
-        Some(field) => std::str::from_utf8(field.value)?.trim().parse()?,
-        None => 0,
-    };
+    let mut request = httparse::Request::new(&mut fields);
+    let httparse::Status::Complete(end) = request.parse(bytes)? else { return Ok(None) };
+    let (method, path) = request.method.zip(request.path).context("a head without a line")?;
+    let line = format!("{method} {path}");
+    let length = head::length(request.headers).with_context(|| line.clone())?.unwrap_or(0);
     Ok(Some((Head { line, length }, end)))
 }
 
