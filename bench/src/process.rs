@@ -41,6 +41,23 @@ impl Core {
             Core::Both => "0,1",
         }
     }
+
+    /// A program on this core, to be started. Arguments follow.
+    pub fn command(self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("taskset");
+        command.args(["-c", self.list()]).arg(program);
+        command
+    }
+}
+
+/// `load NAME` of this very program on the load core, to be started. Options follow.
+///
+/// # Errors
+/// The program cannot be found.
+pub fn load_client(name: &str) -> Result<Command> {
+    let mut command = Core::Load.command(std::env::current_exe()?);
+    command.args(["load", name]).stdin(Stdio::null());
+    Ok(command)
 }
 
 impl Process {
@@ -56,9 +73,8 @@ impl Process {
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Process> {
         let log = fs::File::create(folder.join(format!("{name}.log")))?;
-        let child = Command::new("taskset")
-            .args(["-c", core.list()])
-            .arg(program)
+        let child = core
+            .command(program)
             .args(arguments)
             .current_dir(folder)
             .stdin(Stdio::null())

@@ -1,12 +1,12 @@
 //! A client of our own as a process on the load core, one that says how far it is.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::de::DeserializeOwned;
 
-use crate::process::Core;
+use crate::process::load_client;
 
 /// A subcommand of `load` that runs, until this is dropped.
 pub struct Client {
@@ -21,12 +21,11 @@ impl Client {
     /// # Errors
     /// It cannot be started.
     pub fn start(name: &str, options: &[(&str, String)]) -> Result<Client> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", Core::Load.list()]).arg(std::env::current_exe()?).args(["load", name]);
+        let mut command = load_client(name)?;
         for (option, value) in options {
             command.arg(option).args((!value.is_empty()).then_some(value));
         }
-        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let child = command.stdout(Stdio::piped()).spawn();
         let mut child = child.with_context(|| format!("cannot start load {name}"))?;
         let said = BufReader::new(child.stdout.take().context("a client without stdout")?);
         Ok(Client { child, said, name: name.to_owned() })

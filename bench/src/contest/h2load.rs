@@ -1,7 +1,5 @@
 //! Requests over TLS from h2load, in a closed loop on the load core: HTTP/1.1 kept alive, or HTTP/2 with many streams.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 
 use crate::load::tls_client::NAME;
@@ -29,9 +27,8 @@ impl OverTls {
     /// There is no h2load, an answer was not the right one, or something else than TLS 1.3 with
     /// `TLS_AES_128_GCM_SHA256` and X25519 was agreed on.
     pub fn run(&self, seconds: u32) -> Result<u64> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", Core::Load.list(), "h2load", "-t1"]);
-        command.args(["--tls13-ciphers=TLS_AES_128_GCM_SHA256", "--groups=X25519"]);
+        let mut command = Core::Load.command("h2load");
+        command.args(["-t1", "--tls13-ciphers=TLS_AES_128_GCM_SHA256", "--groups=X25519"]);
         command.arg(format!("--npn-list={}", self.protocol()));
         command.arg(format!("-c{}", self.connections)).arg(format!("-m{}", self.streams));
         command.arg(format!("-D{seconds}")).arg(format!("https://{NAME}:{}{}", self.port, self.path));

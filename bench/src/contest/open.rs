@@ -1,12 +1,10 @@
 //! Latency at a given rate: our own client (`load open`), as a process on the load core.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
 
 use super::calls::Calls;
 use crate::load::open::Latencies;
-use crate::process::Core;
+use crate::process::load_client;
 
 impl Calls {
     /// Asks for the same at a fixed rate, in an open loop, and tells the latencies.
@@ -26,8 +24,7 @@ impl Calls {
     }
 
     fn at_rate_with(&self, connections: u32, rate: f64, seconds: u32, options: &[&str]) -> Result<Latencies> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", Core::Load.list()]).arg(std::env::current_exe()?).args(["load", "open"]);
+        let mut command = load_client("open")?;
         command.args(options);
         for (name, value) in [
             ("--port", self.port.to_string()),

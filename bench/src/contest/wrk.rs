@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
@@ -32,8 +31,9 @@ impl Calls {
     pub fn saturate(&self, settings: &Settings, folder: &Path) -> Result<Answered> {
         let script = folder.join("load.lua");
         fs::write(&script, self.script())?;
-        let out = Command::new("taskset")
-            .args(["-c", Core::Load.list(), "wrk", "-t1", "--timeout", "10s"])
+        let out = Core::Load
+            .command("wrk")
+            .args(["-t1", "--timeout", "10s"])
             .arg(format!("-c{}", settings.connections))
             .arg(format!("-d{}s", settings.seconds))
             .arg("-s")

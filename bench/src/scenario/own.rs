@@ -1,17 +1,18 @@
 //! Clients and services of our own: commands of this very program, started as processes.
 
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Subcommand;
 use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::compose::Late;
 use super::live::{Broker, Echo, Floor};
-use crate::process::{Core, Process};
+use crate::process::{Core, Process, load_client};
 
 /// How long a process may take to start, and how often it is looked whether it has.
 const START_WAIT: Duration = Duration::from_secs(30);
@@ -45,26 +46,12 @@ impl Serve {
     }
 }
 
-/// A client on the load core: `load NAME ARGUMENTS`, to be started.
-///
-/// # Errors
-/// This program cannot be found.
-pub(super) fn client<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Result<Command> {
-    let mut command = Command::new("taskset");
-    command
-        .args(["-c", Core::Load.list()])
-        .arg(std::env::current_exe()?)
-        .args(["load", name])
-        .args(arguments);
-    Ok(command)
-}
-
 /// Runs a client to its end; what it prints.
 ///
 /// # Errors
 /// It has seen something wrong.
 pub(super) fn load<'a>(name: &str, arguments: impl IntoIterator<Item = &'a str>) -> Result<Value> {
-    let out = client(name, arguments)?.stdin(Stdio::null()).output().context("cannot start a client")?;
+    let out = load_client(name)?.args(arguments).output().context("cannot start a client")?;
     ensure!(out.status.success(), "load {name}: {}", String::from_utf8_lossy(&out.stderr).trim());
     Ok(serde_json::from_slice(&out.stdout)?)
 }
@@ -81,6 +68,26 @@ pub(super) fn serve<'a>(
 ) -> Result<Process> {
     let arguments = ["serve", name].into_iter().chain(arguments);
     Process::start(name, core, folder, std::env::current_exe()?, arguments)
+}
+
+/// Accepts connections on a port of loopback until the process ends; each is served beside the others, and how that ends
+/// is nobody's affair.
+///
+/// # Errors
+/// The port is taken.
+pub(super) fn accept<S>(port: u16, serve: impl Fn(TcpStream) -> S) -> Result<()>
+where
+    S: Future<Output = Result<()>> + Send + 'static,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await?;
+        loop {
+            let (stream, _) = listener.accept().await?;
+            stream.set_nodelay(true)?;
+            tokio::spawn(serve(stream));
+        }
+    })
 }
 
 /// Waits for a file that a process writes.

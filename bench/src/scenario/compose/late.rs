@@ -1,14 +1,14 @@
 //! A service that is late: `GET /after/200` is answered after 200 ms, whatever else is asked meanwhile.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 use crate::scenario::connect::head;
+use crate::scenario::own;
 
 const BODY: &str = r#"{"late":true}"#;
 
@@ -26,16 +26,8 @@ impl Late {
     /// # Errors
     /// The port is taken.
     pub fn run(&self) -> Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await?;
-            loop {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                // A client that leaves is the expected end: its patience is what is measured.
-                tokio::spawn(serve(stream));
-            }
-        })
+        // A client that leaves is the expected end: its patience is what is measured.
+        own::accept(self.port, serve)
     }
 }
 

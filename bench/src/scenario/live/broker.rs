@@ -82,8 +82,8 @@ impl Kafka {
     fn real(settings: &Settings, folder: &Path, topics: &[&str]) -> Result<Kafka> {
         let repository = settings.rivals.ancestors().nth(2).context("the rivals are not in a repository")?;
         let (script, data) = (repository.join(SCRIPT), folder.join("kafka"));
-        let mut command = Command::new("taskset");
-        command.args(["-c", Core::Load.list()]).arg(&script).arg("start").arg(&data).stdin(Stdio::null());
+        let mut command = Core::Load.command(&script);
+        command.arg("start").arg(&data).stdin(Stdio::null());
         let out = command.output().with_context(|| format!("cannot start {}", script.display()))?;
         ensure!(out.status.success(), "no real Kafka: {}", String::from_utf8_lossy(&out.stderr).trim());
         let address = String::from_utf8(out.stdout)?.trim().to_owned();

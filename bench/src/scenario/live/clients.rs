@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::scenario::own;
+use crate::process::load_client;
 
 /// A secret for tokens, HS256.
 pub(super) const SECRET: &str = "a secret of the figures that is long enough";
@@ -43,7 +43,8 @@ impl Clients {
         let to = format!("127.0.0.1:{port}");
         let ca = ca.into_iter().flat_map(|file| ["--ca", file]);
         let fixed = ["--to", &to, "--kafka", kafka, "--secret", SECRET];
-        let mut command = own::client("live", fixed.into_iter().chain(ca))?;
+        let mut command = load_client("live")?;
+        command.args(fixed.into_iter().chain(ca));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start clients")?;
         let commands = child.stdin.take().context("no standard input")?;

@@ -3,7 +3,6 @@
 //! back with, no bounds but of its queues, no TLS. What the bridge costs more is the price of these.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,11 +16,12 @@ use sallyport_testkit::websocket::{KEY, switching};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::scenario::connect::head;
+use crate::scenario::own;
 
 /// Events that may wait for a connection; one that is further behind loses some.
 const QUEUE_EVENTS: usize = 256;
@@ -63,16 +63,8 @@ impl Floor {
         let consumer = self.consumer()?;
         let of_reader = channels.clone();
         std::thread::spawn(move || read(&consumer, &of_reader));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(async {
-            let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await?;
-            loop {
-                let (stream, _) = listener.accept().await?;
-                stream.set_nodelay(true)?;
-                // A client that goes is not this server's affair.
-                tokio::spawn(serve(stream, channels.clone()));
-            }
-        })
+        // A client that goes is not this server's affair.
+        own::accept(self.port, move |stream| serve(stream, channels.clone()))
     }
 
     /// Reads all partitions from their ends.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use super::requests::Requests;
 use crate::contest::{Running, Samples, Settings};
 use crate::data::{Better, Measure};
-use crate::scenario::own;
+use crate::process::load_client;
 
 const PATH: &str = "/large";
 const AT_A_TIME: u32 = 100;
@@ -20,9 +20,7 @@ pub(crate) fn memory(settings: &Settings, edge: &Running) -> Result<Measure> {
     let count = if settings.quick { 150 } else { 300 };
     let requests = Requests::new(edge, PATH, count, AT_A_TIME)?;
     let before = edge.process.resident_kib()?;
-    let arguments = requests.arguments();
-    let mut client =
-        own::client("pages", arguments.iter().map(String::as_str))?.stdout(Stdio::null()).spawn()?;
+    let mut client = load_client("pages")?.args(requests.arguments()).stdout(Stdio::null()).spawn()?;
     let mut most = before;
     let ended = loop {
         most = most.max(edge.process.resident_kib()?);
