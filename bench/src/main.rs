@@ -1,10 +1,9 @@
 //! The program that runs the scenarios.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Parser;
 use sallyport_bench::{load::Load, report, run, scenario::own::Serve};
 
@@ -18,6 +17,13 @@ enum Command {
     Report {
         /// The folder of the run, with `data.json`.
         folder: PathBuf,
+    },
+    /// Print what has changed from one run to another, as Markdown.
+    Compare {
+        /// The folder of the run before, with `data.json`.
+        before: PathBuf,
+        /// That of the run after.
+        after: PathBuf,
     },
     /// The clients that scenarios start.
     #[command(subcommand)]
@@ -40,12 +46,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<()> {
     match command {
         Command::Run(options) => options.run(),
-        Command::Report { folder } => {
-            let file = folder.join("data.json");
-            let data = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let run = serde_json::from_slice(&data)
-                .with_context(|| format!("{} is not that of a run", file.display()))?;
-            report::write(&run, &folder)
+        Command::Report { folder } => report::write(&report::read(&folder)?, &folder),
+        Command::Compare { before, after } => {
+            print!("{}", report::compare(&report::read(&before)?, &report::read(&after)?));
+            Ok(())
         }
         Command::Load(load) => load.run(),
         Command::Serve(serve) => serve.run(),
