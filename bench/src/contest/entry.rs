@@ -92,7 +92,9 @@ impl Entry {
         // With a home of its own: some write there (Caddy its last configuration).
         let mut arguments: Vec<OsString> =
             ["-u", "XDG_CONFIG_HOME", "-u", "XDG_DATA_HOME"].map(OsString::from).into();
-        arguments.extend([format!("HOME={}", own.display()).into(), program.into()]);
+        arguments.push(format!("HOME={}", own.display()).into());
+        arguments.extend(self.rival.environment());
+        arguments.push(program.into());
         arguments.extend(self.rival.arguments(&file, &text));
         let mut process = Process::start(&log, self.core, &own, "env", arguments)?;
         process.listens(port).with_context(|| format!("see {}", own.join(format!("{log}.log")).display()))?;

@@ -24,6 +24,8 @@ pub struct Rival {
     pub reload: Reload,
     place: Place,
     version: Version,
+    /// What it finds in its environment besides.
+    environment: &'static [(&'static str, &'static str)],
     /// Its arguments, given its configuration.
     arguments: fn(&Path, &str) -> Vec<OsString>,
 }
@@ -46,8 +48,8 @@ enum Place {
     Product(&'static str),
     /// Of a Python package: below [`Settings::installed`].
     Python(&'static str),
-    /// On the path of programs.
-    Path(&'static str),
+    /// On the path of programs, under one of these names: packages and builds from source may differ.
+    Path(&'static [&'static str]),
 }
 
 /// How a program says its version.
@@ -68,6 +70,7 @@ pub static SALLYPORT: Rival = Rival {
     reload: Reload::Hangup,
     place: Place::Product("sallyport"),
     version: Version::Says(&["--version"]),
+    environment: &[],
     arguments: |file, _| vec!["run".into(), file.into()],
 };
 
@@ -80,6 +83,7 @@ pub static PINGORA: Rival = Rival {
     reload: Reload::Never,
     place: Place::Product("examples/bare_pingora"),
     version: Version::Is("0.9.1"),
+    environment: &[],
     arguments: |_, text| text.split_whitespace().map(OsString::from).collect(),
 };
 
@@ -90,8 +94,9 @@ pub static NGINX: Rival = Rival {
     extension: "conf",
     source: "Debian nginx-light",
     reload: Reload::Hangup,
-    place: Place::Path("nginx"),
+    place: Place::Path(&["nginx"]),
     version: Version::Says(&["-v"]),
+    environment: &[],
     arguments: |file, _| {
         let folder = file.parent().unwrap_or(Path::new("."));
         vec!["-p".into(), folder.into(), "-e".into(), "error.log".into(), "-c".into(), file.into()]
@@ -105,8 +110,9 @@ pub static HAPROXY: Rival = Rival {
     extension: "cfg",
     source: "Debian haproxy",
     reload: Reload::Never,
-    place: Place::Path("haproxy"),
+    place: Place::Path(&["haproxy"]),
     version: Version::Says(&["-v"]),
+    environment: &[],
     arguments: |file, _| vec!["-db".into(), "-f".into(), file.into()],
 };
 
@@ -119,6 +125,7 @@ pub static ENVOY: Rival = Rival {
     reload: Reload::Watches,
     place: Place::Python("envoy"),
     version: Version::Says(&["--version"]),
+    environment: &[],
     arguments: |file, _| {
         let fixed = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "-c"];
         fixed.into_iter().map(OsString::from).chain([file.into()]).collect()
@@ -134,6 +141,7 @@ pub static TRAEFIK: Rival = Rival {
     reload: Reload::Watches,
     place: Place::Python("traefik"),
     version: Version::Says(&["version"]),
+    environment: &[],
     arguments: |file, _| vec![format!("--configFile={}", file.display()).into()],
 };
 
@@ -144,8 +152,9 @@ pub static CADDY: Rival = Rival {
     extension: "caddyfile",
     source: "Debian caddy",
     reload: Reload::Never,
-    place: Place::Path("caddy"),
+    place: Place::Path(&["caddy"]),
     version: Version::Says(&["version"]),
+    environment: &[],
     arguments: |file, _| {
         let fixed = ["run", "--adapter", "caddyfile", "--config"];
         fixed.into_iter().map(OsString::from).chain([file.into()]).collect()
@@ -157,10 +166,12 @@ pub static KRAKEND: Rival = Rival {
     name: "KrakenD",
     folder: "krakend",
     extension: "json",
-    source: "krakend.io; through no package registry, so it takes part where somebody has installed it",
+    source: "krakend.io; it takes part where it is on the path",
     reload: Reload::Never,
-    place: Place::Path("krakend"),
+    place: Place::Path(&["krakend", "krakend-ce"]),
     version: Version::Says(&["version"]),
+    // Else it tells its makers that it runs.
+    environment: &[("USAGE_DISABLE", "1")],
     arguments: |file, _| vec!["run".into(), "-c".into(), file.into()],
 };
 
@@ -176,13 +187,17 @@ impl Rival {
         let file = match self.place {
             Place::Product(name) => settings.programs.join(name),
             Place::Python(name) => settings.installed.join("bin").join(name),
-            Place::Path(name) => {
+            Place::Path(names) => {
                 let path = std::env::var_os("PATH").unwrap_or_default();
                 // Where Debian has its servers, which is not on everybody's path.
                 let places =
                     std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-                let found = places.map(|place| place.join(name)).find(|file| file.is_file());
-                return found.with_context(|| format!("there is no program {name} on the path"));
+                let places: Vec<PathBuf> = places.collect();
+                let mut files =
+                    names.iter().flat_map(|name| places.iter().map(move |place| place.join(name)));
+                let found = files.find(|file| file.is_file());
+                return found
+                    .with_context(|| format!("there is no program {} on the path", names.join(" or ")));
             }
         };
         ensure!(file.is_file(), "there is no {}", file.display());
@@ -204,21 +219,33 @@ impl Rival {
         (self.arguments)(file, text)
     }
 
+    /// What it finds in its environment besides, as env(1) takes it.
+    pub(super) fn environment(&self) -> impl Iterator<Item = OsString> + use<> {
+        self.environment.iter().map(|(name, value)| format!("{name}={value}").into())
+    }
+
     fn ask_version(&self, program: &Path) -> Result<String> {
         let arguments = match self.version {
             Version::Is(version) => return Ok(version.to_owned()),
             Version::Says(arguments) => arguments,
         };
-        let said = Command::new(program).args(arguments).output()?;
+        let variables = self.environment.iter().copied();
+        let said = Command::new(program).args(arguments).envs(variables).output()?;
+        ensure!(said.status.success(), "{} does not run: {}", program.display(), said.status);
         let said = [said.stdout, said.stderr].concat();
         let said = String::from_utf8_lossy(&said);
-        version_in(&said).map(str::to_owned).with_context(|| format!("no version in what it says: {said}"))
+        Ok(version_in(&said).unwrap_or(VERSION_UNKNOWN).to_owned())
     }
 }
 
-/// The first that looks like a version in what a program says of itself.
+/// Of a program whose build did not tell it its version. It takes part all the same.
+const VERSION_UNKNOWN: &str = "unknown";
+
+/// The first that looks like a version in what a program says of itself: in its first line, for below that some speak of
+/// others, such as their compiler.
 fn version_in(said: &str) -> Option<&str> {
-    let words = said.split(|c: char| c.is_whitespace() || c == '/' || c == ',');
+    let line = said.lines().find(|line| !line.trim().is_empty())?;
+    let words = line.split(|c: char| c.is_whitespace() || c == '/' || c == ',');
     words
         .map(|word| word.strip_prefix('v').unwrap_or(word))
         .find(|word| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.'))
@@ -239,6 +266,8 @@ mod tests {
         ] {
             assert_eq!(version_in(said), Some(version), "{said}");
         }
-        assert_eq!(version_in("no idea"), None);
+        for said in ["no idea", "", "KrakenD Version: undefined\nGo Version: 1.26.8\n"] {
+            assert_eq!(version_in(said), None, "{said}");
+        }
     }
 }

@@ -20,8 +20,8 @@ const DECODING_SHARE: u64 = 4;
 pub(crate) struct Cpu {
     samples: Samples,
     documents: &'static [Document],
-    /// Answers a second of the product's plain route and of its composed ones, as last seen.
-    rates: HashMap<String, f64>,
+    /// Answers a second by contestant and path, as last seen.
+    rates: HashMap<(String, String), f64>,
     rival: Option<&'static str>,
 }
 
@@ -75,15 +75,13 @@ impl Cpu {
             rate = requests.send()?;
             Ok(count)
         })?;
-        if is_ours(contestant) {
-            self.rates.insert(path.to_owned(), rate);
-        }
+        self.rates.insert((contestant.name.clone(), path.to_owned()), rate);
         Ok(cost)
     }
 
-    /// Answers a second of a path of the product, as last seen.
-    pub(crate) fn rate(&self, path: &str) -> Option<f64> {
-        self.rates.get(path).copied()
+    /// Answers a second of a contestant's path, as last seen.
+    pub(crate) fn rate(&self, contestant: &Running, path: &str) -> Option<f64> {
+        self.rates.get(&(contestant.name.clone(), path.to_owned())).copied()
     }
 
     /// Against what we want.

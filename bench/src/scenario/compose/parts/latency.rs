@@ -38,7 +38,7 @@ impl Latency {
         edge: &Running,
         cpu: &Cpu,
     ) -> Result<()> {
-        let most = most(cpu)?;
+        let most = most(edge, cpu)?;
         let ways = [
             (edge.name.as_str(), COMPOSED, 1, "sequence"),
             (IN_SEQUENCE, PLAIN, CALLS, "sequence"),
@@ -61,10 +61,10 @@ impl Latency {
     }
 }
 
-/// Pages a second that both composed answers and own calls reach.
-pub(super) fn most(cpu: &Cpu) -> Result<f64> {
-    let rate = |path| cpu.rate(path).with_context(|| format!("{path} was not measured"));
-    Ok(rate(COMPOSED)?.min(rate(PLAIN)? / CALLS as f64))
+/// Pages a second that a contestant's composed answers reach, and own calls too where it has a route for them.
+pub(super) fn most(contestant: &Running, cpu: &Cpu) -> Result<f64> {
+    let composed = cpu.rate(contestant, COMPOSED).with_context(|| format!("{COMPOSED} was not measured"))?;
+    Ok(cpu.rate(contestant, PLAIN).map_or(composed, |plain| composed.min(plain / CALLS as f64)))
 }
 
 /// Opens pages of one path's answers on time; what a client says of it.
