@@ -216,6 +216,9 @@ mod tests {
         }
     }
 
+    const LIVE: [&str; 9] =
+        ["TLS", "ECHO", "KAFKA", "SOCKET", "ROOMS", "OWNED", "SECURE", "SECRET", "CHANNELS_HEADER"];
+
     /// A configuration with a placeholder that nobody fills would be found only when that scenario runs.
     #[test]
     fn what_is_given_fills_every_configuration() {
@@ -224,7 +227,12 @@ mod tests {
         let own = tempfile::tempdir().unwrap();
         let mut written = 0;
         for rival in RIVALS {
-            for (work, given) in [("pass", &["BACKEND"][..]), ("job", &["BACKEND", "LIMIT", "CACHE"])] {
+            for (work, given) in [
+                ("pass", &["BACKEND"][..]),
+                ("job", &["BACKEND", "LIMIT", "CACHE"]),
+                ("compose", &["BACKEND", "LATE", "MEMORY"]),
+                ("live", &LIVE),
+            ] {
                 let entry = given.iter().fold(Entry::new(rival, work), |entry, name| entry.with(name, 1));
                 let values = entry.all_values(Path::new("/folder"), own.path(), 1).unwrap();
                 entry.write_files(&settings, &values, own.path()).unwrap();
@@ -232,7 +240,11 @@ mod tests {
             }
             fs::read_dir(own.path()).unwrap().for_each(|file| fs::remove_file(file.unwrap().path()).unwrap());
         }
-        assert_eq!(written, 7 + 3, "all pass, three do the whole job");
+        assert_eq!(
+            written,
+            7 + 3 + 2 + 3,
+            "seven pass, three do the whole job, two compose, three have live connections"
+        );
     }
 
     #[test]

@@ -22,7 +22,9 @@ pub use calls::Calls;
 pub use client::Client;
 pub use entry::{Entry, Running, start_all};
 pub use h2load::OverTls;
-pub use rival::{CADDY, ENVOY, HAPROXY, KRAKEND, NGINX, PINGORA, RIVALS, Rival, SALLYPORT, TRAEFIK};
+pub use rival::{
+    CADDY, CENTRIFUGO, ENVOY, HAPROXY, KRAKEND, NGINX, PINGORA, RIVALS, Rival, SALLYPORT, TRAEFIK,
+};
 pub use samples::Samples;
 pub use settings::{Round, Settings};
 pub use tokens::{Issuer, Signature};

@@ -175,8 +175,22 @@ pub static KRAKEND: Rival = Rival {
     arguments: |file, _| vec!["run".into(), "-c".into(), file.into()],
 };
 
+/// Centrifugo, for live events. Its one thread is a matter of the core it is pinned to, as with Traefik.
+pub static CENTRIFUGO: Rival = Rival {
+    name: "Centrifugo",
+    folder: "centrifugo",
+    extension: "yaml",
+    source: "centrifugal.dev; it takes part where it is on the path",
+    reload: Reload::Never,
+    place: Place::Path(&["centrifugo"]),
+    version: Version::Says(&["version"]),
+    environment: &[],
+    arguments: |file, _| vec!["--config".into(), file.into()],
+};
+
 /// All of them, in the order of figures.
-pub static RIVALS: [&Rival; 8] = [&SALLYPORT, &PINGORA, &NGINX, &HAPROXY, &ENVOY, &TRAEFIK, &CADDY, &KRAKEND];
+pub static RIVALS: [&Rival; 9] =
+    [&SALLYPORT, &PINGORA, &NGINX, &HAPROXY, &ENVOY, &TRAEFIK, &CADDY, &KRAKEND, &CENTRIFUGO];
 
 impl Rival {
     /// Its program.
@@ -192,11 +206,7 @@ impl Rival {
                 // Where Debian has its servers, which is not on everybody's path.
                 let places =
                     std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]);
-                let places: Vec<PathBuf> = places.collect();
-                let mut files =
-                    names.iter().flat_map(|name| places.iter().map(move |place| place.join(name)));
-                let found = files.find(|file| file.is_file());
-                return found
+                return first_of(names, &places.collect::<Vec<_>>())
                     .with_context(|| format!("there is no program {} on the path", names.join(" or ")));
             }
         };
@@ -238,6 +248,12 @@ impl Rival {
     }
 }
 
+/// The program of the first name that is in any of these places.
+fn first_of(names: &[&str], places: &[PathBuf]) -> Option<PathBuf> {
+    let mut files = names.iter().flat_map(|name| places.iter().map(move |place| place.join(name)));
+    files.find(|file| file.is_file())
+}
+
 /// Of a program whose build did not tell it its version. It takes part all the same.
 const VERSION_UNKNOWN: &str = "unknown";
 
@@ -254,6 +270,21 @@ fn version_in(said: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_is_found_under_any_of_its_names() {
+        let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let places = [first.path().to_owned(), second.path().to_owned()];
+        let names = ["krakend", "krakend-ce"];
+        // A folder of that name is no program.
+        std::fs::create_dir(first.path().join("krakend")).unwrap();
+        assert_eq!(first_of(&names, &places), None);
+        for name in ["krakend-ce", "krakend"] {
+            let file = second.path().join(name);
+            std::fs::write(&file, "").unwrap();
+            assert_eq!(first_of(&names, &places), Some(file));
+        }
+    }
 
     #[test]
     fn versions_are_found_in_what_programs_say() {

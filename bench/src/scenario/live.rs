@@ -44,6 +44,9 @@ Clients that speak the protocol of Centrifugo's SDKs log in with a token of thei
 producer sends to Kafka. Every delivery is counted by the clients, each event has to come once and in order, and a run in which \
 one does not is none. The bridge is measured within the edge's process and apart from it.
 
+Centrifugo reads the same Kafka with the consumer that it has itself and checks the same tokens. A field of the record's head names \
+the channel, and anybody with a token may subscribe: no history, no rules of who sees what. It serves one port, with or without TLS.
+
 The floor is a server that somebody writes in an afternoon with fastwebsockets: it sends each event of Kafka to all that \
 asked for its channel, and knows no tokens, no rules of who sees what, no history, no TLS. Memory is what a connection adds to \
 the resident size once all are idle, without what the first tenth of them makes for all. Latency is from the moment an event was \
@@ -110,9 +113,8 @@ fn connections(settings: &Settings) -> Result<u64> {
 
 fn left_out(settings: &Settings, kafka: &Kafka, count: u64) -> Vec<String> {
     let mut missing = vec![
-        "Centrifugo: it is neither on PyPI nor on npm, and the Go module proxy does not give its modules out. Its own \
-         documentation says 27 KB a connection in its default, 10.9 KB tuned in the paid edition."
-            .to_owned(),
+        "Centrifugo where one of all may see an event: rules that look at the event are the paid edition's.".to_owned(),
+        "Centrifugo after a crash: its history is in memory and gone with it, or in a Redis, one program more.".to_owned(),
     ];
     if let Some(reason) = &kafka.embedded {
         missing.push(format!(

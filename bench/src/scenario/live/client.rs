@@ -1,5 +1,5 @@
-//! Clients of the bridge: connect with a token, subscribe, read what comes, and come back with their position as the
-//! official SDK does.
+//! Clients of the bridge, or of Centrifugo, whose protocol it speaks: connect with a token, subscribe, read what comes, and
+//! come back with their position as the official SDK does.
 
 use std::convert::Infallible;
 use std::io;
@@ -28,6 +28,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(20);
 /// What clients have in common.
 pub(super) struct Group {
     address: Address,
+    path: String,
     channel: String,
     channels: usize,
     stalled: bool,
@@ -39,8 +40,9 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Of clients that connect to a path of an address.
     pub(super) fn new(
-        address: Address,
+        (address, path): (Address, String),
         command: &Value,
         secret: &[u8],
         tally: Rc<Tally>,
@@ -48,6 +50,7 @@ impl Group {
     ) -> Self {
         Group {
             address,
+            path,
             channel: text(command, "channel"),
             channels: number(command, "channels"),
             stalled: command["stalled"] == true,
@@ -105,7 +108,7 @@ impl Client {
     async fn session(&mut self, group: &Group) -> io::Result<Infallible> {
         let mut opening = group.opening.acquire().await.ok();
         let receive_bytes = group.stalled.then_some(STALLED_RECEIVE_BYTES);
-        let (mut stream, mut bytes) = group.address.websocket("/live", receive_bytes).await?;
+        let (mut stream, mut bytes) = group.address.websocket(&group.path, receive_bytes).await?;
         let connect = json!({ "id": 1, "connect": { "token": self.token } });
         send(&mut stream, &format!("{connect}\n{}", self.subscribe())).await?;
         loop {

@@ -38,13 +38,20 @@ pub(super) struct Events<'a> {
 }
 
 impl Clients {
-    /// Starts the process; `ca` is the file of an authority, for TLS.
-    pub(super) fn start(port: u16, kafka: &str, ca: Option<&str>) -> Result<Clients> {
+    /// Starts the process; `ca` is the file of an authority, for TLS, and `header` the field of records that names the channel.
+    pub(super) fn start(
+        port: u16,
+        path: &str,
+        kafka: &str,
+        ca: Option<&str>,
+        header: Option<&str>,
+    ) -> Result<Clients> {
         let to = format!("127.0.0.1:{port}");
         let ca = ca.into_iter().flat_map(|file| ["--ca", file]);
-        let fixed = ["--to", &to, "--kafka", kafka, "--secret", SECRET];
+        let header = header.into_iter().flat_map(|name| ["--channels-header", name]);
+        let fixed = ["--to", &to, "--path", path, "--kafka", kafka, "--secret", SECRET];
         let mut command = load_client("live")?;
-        command.args(fixed.into_iter().chain(ca));
+        command.args(fixed.into_iter().chain(ca).chain(header));
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().context("cannot start clients")?;
         let commands = child.stdin.take().context("no standard input")?;

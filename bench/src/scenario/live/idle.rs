@@ -40,6 +40,14 @@ pub(super) fn measure(
     let kb = grown(place, &floor, count, false, |clients, more| clients.open(more, "room:{n}", 0))?;
     samples.add(ROUND, floor.name, LIVE, None, kb);
     drop(floor);
+    // Why it is not there is said once, where deliveries are measured.
+    if place.has_centrifugo().is_ok() {
+        for (case, tls) in [(LIVE, false), (LIVE_TLS, true)] {
+            let server = place.centrifugo(tls)?;
+            let kb = grown(place, &server, count, tls, |clients, more| clients.open(more, "room:{n}", 0))?;
+            samples.add(ROUND, server.name, case, None, kb);
+        }
+    }
     if let Err(error) = NGINX.program(place.settings) {
         missing.push(format!("nginx: {error:#}"));
     }
@@ -63,8 +71,16 @@ fn nginx(place: &Place<'_>) -> Result<Server> {
     let tls = free_port()?;
     let entry = Entry::new(&NGINX, "live").with("TLS", tls).with("ECHO", place.echo);
     let running = entry.start(place.settings, place.folder)?;
-    let processes = vec![running.process];
-    Ok(Server { name: NGINX.name, port: running.port, tls, topic: "", processes, file: running.file })
+    Ok(Server {
+        name: NGINX.name,
+        port: running.port,
+        tls,
+        topic: "",
+        path: "",
+        channels_header: None,
+        processes: vec![running.process],
+        file: running.file,
+    })
 }
 
 /// Tunnels, each of which has carried a message and carries another one at the end.

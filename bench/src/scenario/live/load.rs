@@ -32,6 +32,9 @@ pub struct Live {
     /// Where to.
     #[arg(long)]
     to: SocketAddr,
+    /// The path of WebSockets for live events.
+    #[arg(long, default_value = "/live")]
+    path: String,
     /// The file of an authority: over TLS.
     #[arg(long)]
     ca: Option<PathBuf>,
@@ -41,10 +44,14 @@ pub struct Live {
     /// Where events are sent to.
     #[arg(long)]
     kafka: Option<String>,
+    /// The field of a record's head that names the event's channel, for servers that take it from there.
+    #[arg(long)]
+    channels_header: Option<String>,
 }
 
 struct Load {
     address: Address,
+    path: String,
     secret: Vec<u8>,
     publisher: Option<Publisher>,
     tally: Rc<Tally>,
@@ -59,10 +66,12 @@ impl Live {
     /// A command that is none, or that cannot be obeyed.
     #[allow(clippy::print_stdout, reason = "what it prints is what it is for")]
     pub fn run(&self) -> Result<()> {
+        let publisher = |brokers| Publisher::new(brokers, self.channels_header.clone());
         let mut load = Load {
             address: Address::new(self.to, self.ca.as_deref())?,
+            path: self.path.clone(),
             secret: self.secret.clone().into_bytes(),
-            publisher: self.kafka.as_deref().map(Publisher::new).transpose()?,
+            publisher: self.kafka.as_deref().map(publisher).transpose()?,
             tally: Rc::default(),
             clients: Vec::new(),
             tunnels: Vec::new(),
@@ -98,8 +107,8 @@ impl Load {
 
     /// Opens `count` clients of `channel`, where `{n}` is the number of a client, below `channels` if that is given.
     async fn open(&mut self, command: &Value) -> Value {
-        let group =
-            Rc::new(Group::new(self.address.clone(), command, &self.secret, self.tally.clone(), OPENING));
+        let to = (self.address.clone(), self.path.clone());
+        let group = Rc::new(Group::new(to, command, &self.secret, self.tally.clone(), OPENING));
         let (count, before) = (number(command, "count"), self.tally.open.get());
         self.clients.extend((0..count).map(|n| tokio::task::spawn_local(live(group.clone(), n))));
         let all = self.tally.until(|tally| tally.open.get() >= before + count);

@@ -4,19 +4,24 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use serde_json::{Value, json};
 
 use super::client::now_us;
 use super::load::{number, text};
 
-pub(super) struct Publisher(ThreadedProducer<DefaultProducerContext>);
+pub(super) struct Publisher {
+    producer: ThreadedProducer<DefaultProducerContext>,
+    /// The field of a record's head that names the channel.
+    channels_header: Option<String>,
+}
 
 impl Publisher {
-    pub(super) fn new(brokers: &str) -> Result<Self> {
+    pub(super) fn new(brokers: &str, channels_header: Option<String>) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers).set("linger.ms", "0");
-        Ok(Publisher(config.create()?))
+        Ok(Publisher { producer: config.create()?, channels_header })
     }
 
     /// Sends `events` to `topic`, `rate` a second, over `channels` in turn and for `owners` in turn, with `bytes` of
@@ -35,10 +40,15 @@ impl Publisher {
                 "padding": padding,
             })
             .to_string();
-            let record = BaseRecord::to(&topic).key(&key).payload(&value);
-            self.0.send(record).map_err(|(error, _)| error)?;
+            let mut record = BaseRecord::to(&topic).key(&key).payload(&value);
+            if let Some(name) = &self.channels_header {
+                let channel = format!("room:{key}");
+                record =
+                    record.headers(OwnedHeaders::new().insert(Header { key: name, value: Some(&channel) }));
+            }
+            self.producer.send(record).map_err(|(error, _)| error)?;
         }
-        let producer = self.0.clone();
+        let producer = self.producer.clone();
         Ok(tokio::task::spawn_blocking(move || producer.flush(Duration::from_secs(30))).await??)
     }
 }

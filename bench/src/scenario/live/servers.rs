@@ -1,4 +1,4 @@
-//! Who sends live events: the edge with its bridge, in one process and in two, and the floor.
+//! Who sends live events: the edge with its bridge, in one process and in two, Centrifugo, and the floor.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use sallyport_testkit::Certificates;
 
 use super::broker::Kafka;
 use super::clients::{Clients, SECRET};
-use crate::contest::{Entry, SALLYPORT, Settings};
+use crate::contest::{CENTRIFUGO, Entry, SALLYPORT, Settings};
 use crate::process::{Core, Process, free_port};
 use crate::scenario::own;
 
@@ -18,7 +18,10 @@ pub(super) const OURS: &str = "Sallyport";
 pub(super) const APART: &str = "Sallyport, bridge apart";
 pub(super) const FLOOR: &str = "plain fastwebsockets";
 /// The topics that each reads, so that their rounds do not disturb the others, and one of events with owners.
-pub(super) const TOPICS: [&str; 5] = ["rooms", "rooms-apart", "rooms-floor", "owned", "owned-apart"];
+pub(super) const TOPICS: [&str; 6] =
+    ["rooms", "rooms-apart", "rooms-centrifugo", "rooms-floor", "owned", "owned-apart"];
+/// The path of WebSockets, Centrifugo's own one apart.
+const PATH: &str = "/live";
 const BRIDGE: &str = "sallyport-ws-bridge";
 
 /// A server of live events.
@@ -28,6 +31,10 @@ pub(super) struct Server {
     /// Over TLS.
     pub(super) tls: u16,
     pub(super) topic: &'static str,
+    /// Where clients connect to.
+    pub(super) path: &'static str,
+    /// The field of a record's head in which it wants the channel, unless it finds that in the event.
+    pub(super) channels_header: Option<&'static str>,
     /// Those that are measured, together.
     pub(super) processes: Vec<Process>,
     /// Its configuration, if it has one.
@@ -91,7 +98,44 @@ impl Place<'_> {
             .with("OWNED", owned)
             .start(self.settings, self.folder)?;
         let (port, file) = (running.port, running.file);
-        Ok(Server { name, port, tls, topic: rooms, processes: vec![running.process], file })
+        let processes = vec![running.process];
+        Ok(Server { name, port, tls, topic: rooms, path: PATH, channels_header: None, processes, file })
+    }
+
+    /// That Centrifugo can take part.
+    ///
+    /// # Errors
+    /// It is not there, or there is no Kafka that it can read.
+    pub(super) fn has_centrifugo(&self) -> Result<()> {
+        CENTRIFUGO.program(self.settings)?;
+        let real = self.kafka.embedded.is_none();
+        ensure!(
+            real,
+            "it needs a real Kafka, and here was only the broker inside librdkafka, which its client does not understand"
+        );
+        Ok(())
+    }
+
+    /// Centrifugo, with or without TLS: it listens in one way only.
+    pub(super) fn centrifugo(&self, secure: bool) -> Result<Server> {
+        let (topic, header) = ("rooms-centrifugo", "centrifugo-channels");
+        let running = Entry::new(&CENTRIFUGO, "live")
+            .with("SECURE", secure)
+            .with("SECRET", SECRET)
+            .with("KAFKA", &self.kafka.address)
+            .with("ROOMS", topic)
+            .with("CHANNELS_HEADER", header)
+            .start(self.settings, self.folder)?;
+        Ok(Server {
+            name: CENTRIFUGO.name,
+            port: running.port,
+            tls: running.port,
+            topic,
+            path: "/connection/websocket",
+            channels_header: Some(header),
+            processes: vec![running.process],
+            file: running.file,
+        })
     }
 
     /// A plain server.
@@ -101,15 +145,24 @@ impl Place<'_> {
         let arguments = ["--port", &port_text, "--kafka", &self.kafka.address, "--topic", topic];
         let mut process = own::serve("floor", Core::Measured, self.folder, arguments)?;
         process.listens(port)?;
-        let processes = vec![process];
-        Ok(Server { name: FLOOR, port, tls: 0, topic, processes, file: PathBuf::new() })
+        Ok(Server {
+            name: FLOOR,
+            port,
+            tls: 0,
+            topic,
+            path: PATH,
+            channels_header: None,
+            processes: vec![process],
+            file: PathBuf::new(),
+        })
     }
 
     /// Clients of a server.
     pub(super) fn clients(&self, server: &Server, tls: bool) -> Result<Clients> {
         let authority = self.folder.join("ca.crt").display().to_string();
         let port = if tls { server.tls } else { server.port };
-        Clients::start(port, &self.kafka.address, tls.then_some(authority.as_str()))
+        let authority = tls.then_some(authority.as_str());
+        Clients::start(port, server.path, &self.kafka.address, authority, server.channels_header)
     }
 }
 
