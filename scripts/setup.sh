@@ -157,6 +157,17 @@ rivals() {
     fi
 }
 
+# beside PAGE NAME...: a rival that takes part where somebody has installed it, under any of these names. We do not: it is
+# in neither of the registries that the others come from.
+beside() {
+    local page=$1 name
+    shift
+    for name in "$@"; do
+        command -v "$name" >/dev/null && return
+    done
+    echo "set-up: there is no $1 on the path, so it is left out; how to install it: $page"
+}
+
 mode=${1:-build}
 rust
 # Pingora's zlib and zstd, aws-lc, mimalloc, librdkafka and OpenSSL are C; OpenSSL is configured with perl.
@@ -180,6 +191,8 @@ bench)
     offer mvn maven
     deploy/kafka/kafka.sh install || echo "set-up: there is no Kafka to be had"
     rivals
+    beside https://www.krakend.io/docs/overview/installing/ krakend krakend-ce
+    beside https://centrifugal.dev/docs/getting-started/installation centrifugo
     exit 0
     ;;
 realtime)
