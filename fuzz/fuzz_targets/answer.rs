@@ -6,7 +6,7 @@
 use http::{Method, header};
 use libfuzzer_sys::fuzz_target;
 use pingora_core::protocols::http::HttpTask;
-use sallyport::carry::answer::Answer;
+use sallyport_upstreams::exchange::Answer;
 
 /// What was told: heads as text, the body, whether the answer was whole, whether the connection may serve another.
 type Told = (Vec<String>, Vec<u8>, bool, bool);

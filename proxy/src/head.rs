@@ -16,6 +16,7 @@ mod request_line;
 pub use authority::Authority;
 pub use error::HeadError;
 pub use parsed::check_parsed;
+pub use sallyport_wire::{Framing, find_end};
 
 use fields::Fields;
 use request_line::RequestLine;
@@ -27,35 +28,6 @@ pub struct HeadLimits {
     pub fields: usize,
     /// Whether names with `_` pass. Those that would then read as a framing header never do.
     pub allow_underscores: bool,
-}
-
-/// How the end of an HTTP/1 request's body is found (RFC 9112, section 6.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// There is no body.
-    None,
-    /// So many bytes follow the head.
-    Length(u64),
-    /// Chunks follow the head.
-    Chunked,
-}
-
-/// Where the head that `buffer` starts with ends, behind its empty line; `None` if it is not complete.
-///
-/// `searched` says how much of the buffer was there at the last call, so that no byte is looked at twice. Line ends
-/// without CR end a head too: [`check`] refuses it then, which is better than to wait for the rest of it.
-pub fn find_end(buffer: &[u8], searched: usize) -> Option<usize> {
-    // The two bytes behind a line end may have been missing last time.
-    let start = searched.saturating_sub(2).min(buffer.len());
-    for found in memchr::memchr_iter(b'\n', &buffer[start..]) {
-        let next = start + found + 1;
-        match buffer[next..] {
-            [b'\n', ..] => return Some(next + 1),
-            [b'\r', b'\n', ..] => return Some(next + 2),
-            _ => {}
-        }
-    }
-    None
 }
 
 /// What is wrong with a head that is longer than its listener reads: the target, if even the first line has no end in

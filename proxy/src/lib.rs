@@ -8,7 +8,7 @@
 mod listener;
 pub mod head;
 mod phases;
-pub mod carry;
+mod carry;
 mod pingora;
 mod ctx;
 mod begin;
@@ -22,8 +22,6 @@ mod forward;
 mod tunnel;
 pub mod sidecar;
 mod body;
-mod body_end;
-mod scratch;
 mod fault;
 mod reply;
 mod end;

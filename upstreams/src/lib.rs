@@ -3,7 +3,7 @@
 //!
 //! An [`Upstream`] outlives reloads that do not change it, and with it health, load, retry budget and pool. Choosing
 //! a target reads atomics and nothing else; names are resolved and health is checked in a task ([`Upstream::tend`]).
-//! What a request is sent, and whether this one may be sent again, is the caller's.
+//! What a request is sent, by way of [`exchange`], and whether it may be sent again, is the caller's.
 
 mod load;
 mod target;
@@ -18,6 +18,7 @@ mod peer;
 mod dial;
 mod deadline;
 mod pace;
+pub mod exchange;
 
 // One more:
 mod retry;

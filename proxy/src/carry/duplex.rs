@@ -6,9 +6,10 @@ use pingora_core::protocols::http::HttpTask;
 use pingora_error::{Error, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
+use sallyport_upstreams::exchange::Exchange;
+use sallyport_wire::is_bodiless;
 
-use super::upstream::Upstream;
-use super::{is_bodiless, is_framed, switched};
+use super::{is_framed, switched};
 use crate::body;
 use crate::ctx::Ctx;
 use crate::phases::Phases;
@@ -17,7 +18,7 @@ use crate::phases::Phases;
 pub(super) struct Duplex<'a> {
     phases: &'a Phases,
     session: &'a mut Session,
-    upstream: &'a mut Upstream,
+    upstream: &'a mut Exchange,
     ctx: &'a mut Ctx,
     /// Whether the upstream has got all of the request, or does not want the rest.
     request_done: bool,
@@ -30,7 +31,7 @@ impl<'a> Duplex<'a> {
     pub(super) fn new(
         phases: &'a Phases,
         session: &'a mut Session,
-        upstream: &'a mut Upstream,
+        upstream: &'a mut Exchange,
         ctx: &'a mut Ctx,
     ) -> Self {
         Duplex { phases, session, upstream, ctx, request_done: false, response_done: false, unsent: None }

@@ -4,25 +4,18 @@
 //! caches, modules, subrequests and channels between two halves of an exchange cost more CPU time there than all that
 //! this edge adds. Why this is written anew, on Pingora's own sessions: docs/decisions/0023-carrying-exchanges.md.
 
-pub mod answer;
-mod answer_head;
-mod connection;
 mod duplex;
-mod http1;
-mod pool;
-mod session;
-mod upstream;
 
-use http::{HeaderMap, StatusCode, Version, header};
+use http::{HeaderMap, Version, header};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::server::ReusableHttpStream;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
+use sallyport_upstreams::exchange::{Connections, Exchange};
 
 use self::duplex::Duplex;
-use self::upstream::{Upstream, Upstreams};
 use crate::ctx::Ctx;
 use crate::forward;
 use crate::phases::Phases;
@@ -39,12 +32,12 @@ const FIELDS_TO_COME: usize = 12;
 /// Carries exchanges, and keeps the connections to upstreams that wait for their next use.
 pub(crate) struct Carrier {
     phases: Phases,
-    upstreams: Upstreams,
+    connections: Connections,
 }
 
 impl Carrier {
     pub(crate) fn new(phases: Phases) -> Self {
-        Carrier { phases, upstreams: Upstreams::new(POOL_CONNECTIONS_MAX) }
+        Carrier { phases, connections: Connections::new(POOL_CONNECTIONS_MAX) }
     }
 
     /// One exchange. The answer is the connection, if it may serve another.
@@ -95,17 +88,17 @@ impl Carrier {
 
     async fn attempt(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
         let peer = forward::pick(ctx)?;
-        let (mut upstream, reused) = match self.upstreams.reach(&peer).await {
+        let (mut upstream, reused) = match self.connections.reach(&peer).await {
             Ok(reached) => reached,
             Err(error) => return Err(self.phases.unconnected(session, error, ctx)),
         };
         match self.pass(session, &mut upstream, &peer, ctx).await {
             Ok(reusable) => {
-                self.upstreams.release(upstream, &peer).await;
+                self.connections.release(upstream, &peer).await;
                 Ok(reusable)
             }
             Err(mut error) => {
-                self.upstreams.abandon(upstream, &mut error, &peer).await;
+                self.connections.abandon(upstream, &mut error, &peer).await;
                 Err(self.phases.broken(&peer, session, error, ctx, reused))
             }
         }
@@ -115,7 +108,7 @@ impl Carrier {
     async fn pass(
         &self,
         session: &mut Session,
-        upstream: &mut Upstream,
+        upstream: &mut Exchange,
         peer: &HttpPeer,
         ctx: &mut Ctx,
     ) -> Result<bool> {
@@ -140,11 +133,6 @@ impl Carrier {
 /// the body that was read is still there. Whatever an error says of the connection, it cannot know this.
 fn repeatable(session: &Session) -> bool {
     reply::sent(session).is_none() && !session.retry_buffer_truncated()
-}
-
-/// Whether an answer with this status has no body, whatever its fields say (RFC 9110, section 6.4.1). To HEAD none has.
-fn is_bodiless(status: StatusCode) -> bool {
-    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Whether a head says where its body ends.

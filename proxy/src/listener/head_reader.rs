@@ -1,6 +1,6 @@
 //! Reads the raw head of one HTTP/1.1 request within its limits. Does not parse it.
 //!
-//! Nothing is held while a connection is idle, see `scratch.rs`.
+//! Nothing is held while a connection is idle, see `wire/src/scratch.rs`.
 
 use std::future::poll_fn;
 use std::io;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use bytes::BytesMut;
 use pingora_core::server::ShutdownWatch;
 use pingora_timeout::timeout;
+use sallyport_wire::poll_read_some;
 use tokio::io::AsyncRead;
 
 use crate::head;
-use crate::scratch::poll_read_some;
 
 /// How the wait for a head ended.
 #[derive(Debug)]

@@ -12,12 +12,12 @@ use pingora_core::protocols::IO;
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::Session;
 use sallyport_filters::{ProblemKind, Reply};
+use sallyport_wire::BodyEnd;
 use tokio::io::AsyncWriteExt;
 
 use super::head_reader::{Arrived, Patience, read_head};
 use super::stream::ClientStream;
 use super::{Conn, Drain, Service};
-use crate::body_end::BodyEnd;
 use crate::head::{self, Framing, HeadLimits};
 use crate::reply;
 use crate::tunnel::Tunnel;

@@ -19,9 +19,8 @@ use pingora_core::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
+use sallyport_wire::BodyEnd;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-
-use crate::body_end::BodyEnd;
 
 /// Writes are gathered up to this many bytes; a head fits, and larger writes go out as they are.
 const GATHERED_BYTES: usize = 4096;

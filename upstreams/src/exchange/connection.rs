@@ -9,10 +9,9 @@ use bytes::BytesMut;
 use pingora_core::protocols::{Digest, Stream};
 use pingora_error::{Error, ErrorType, OrErr, Result};
 use pingora_timeout::timeout;
+use sallyport_wire::{READ_BYTES, poll_read_some};
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::task::coop::unconstrained;
-
-use crate::scratch::{READ_BYTES, poll_read_some};
 
 /// A connection, and what is known of it.
 pub(super) struct Connection {

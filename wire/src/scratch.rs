@@ -9,14 +9,17 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// The most that is read at once. Also what a stream of Pingora's buffers: reads of this size go past that buffer.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
+pub const READ_BYTES: usize = 64 * 1024;
 
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into_boxed_slice());
 }
 
 /// Reads what has come behind what is in the buffer; 0 where the other side has closed.
-pub(crate) fn poll_read_some(
+///
+/// # Errors
+/// Those of the stream.
+pub fn poll_read_some(
     stream: &mut (impl AsyncRead + Unpin),
     to: &mut BytesMut,
     cx: &mut Context<'_>,

@@ -4,7 +4,7 @@
 //! What is read from clients is only counted here ([`BodyEnd::take`]); of an upstream's answer the data is found
 //! ([`BodyEnd::data`]).
 
-use crate::head::Framing;
+use http::StatusCode;
 
 /// The longest line of a chunked body: a size with extensions, or a trailer field.
 const LINE_BYTES_MAX: u32 = 8 * 1024;
@@ -13,9 +13,25 @@ const TRAILERS_MAX: u32 = 64;
 /// A size has at most this many digits: 2^60 bytes are more than anybody sends.
 const SIZE_DIGITS_MAX: u32 = 15;
 
+/// How the end of a message's body is found (RFC 9112, section 6.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    None,
+    /// So many bytes follow the head.
+    Length(u64),
+    /// Chunks follow the head.
+    Chunked,
+}
+
+/// Whether an answer with this status has no body, whatever its fields say (RFC 9110, section 6.4.1). To HEAD none has.
+pub fn is_bodiless(status: StatusCode) -> bool {
+    status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// How far a body has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BodyEnd {
+pub enum BodyEnd {
     /// Whatever comes belongs to the next head: the body is over, or there is none.
     Reached,
     /// So many bytes are missing.
@@ -28,32 +44,58 @@ pub(crate) enum BodyEnd {
 
 /// A place in a chunked body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Chunk {
+pub enum Chunk {
     /// In the digits of a size.
-    Size { size: u64, digits: u32 },
+    Size {
+        /// What they say so far.
+        size: u64,
+        /// How many they are.
+        digits: u32,
+    },
     /// In the rest of a size line: extensions, which mean nothing to us.
-    Extension { size: u64, length: u32 },
+    Extension {
+        /// Of the chunk.
+        size: u64,
+        /// Bytes of the extensions.
+        length: u32,
+    },
     /// Behind the CR of a size line.
-    SizeLineFeed { size: u64 },
+    SizeLineFeed {
+        /// Of the chunk.
+        size: u64,
+    },
     /// In the data, so many bytes before its end.
-    Data { left: u64 },
+    Data {
+        /// Bytes.
+        left: u64,
+    },
     /// Behind the data.
     DataReturn,
     /// Behind the CR behind the data.
     DataLineFeed,
     /// In a trailer field, or at the empty line that ends it all.
-    Trailer { length: u32, fields: u32 },
+    Trailer {
+        /// Bytes of the line.
+        length: u32,
+        /// Fields before it.
+        fields: u32,
+    },
     /// Behind the CR of such a line.
-    TrailerLineFeed { length: u32, fields: u32 },
+    TrailerLineFeed {
+        /// Bytes of the line.
+        length: u32,
+        /// Fields before it.
+        fields: u32,
+    },
 }
 
 /// A chunked body that breaks the rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub struct Malformed;
 
 impl BodyEnd {
     /// The state before the first byte of a body.
-    pub(crate) fn of(framing: Framing) -> BodyEnd {
+    pub fn of(framing: Framing) -> BodyEnd {
         match framing {
             Framing::None | Framing::Length(0) => BodyEnd::Reached,
             Framing::Length(length) => BodyEnd::Length(length),
@@ -62,7 +104,10 @@ impl BodyEnd {
     }
 
     /// Takes the bytes that have come; the answer is how many of them belong to the body.
-    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
+    ///
+    /// # Errors
+    /// The framing is malformed.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         match *self {
             BodyEnd::Unknown => Ok(bytes.len()),
             BodyEnd::Reached => Ok(0),
@@ -107,7 +152,7 @@ impl BodyEnd {
     ///
     /// # Errors
     /// The framing is malformed.
-    pub(crate) fn data(&mut self, bytes: &[u8]) -> Result<(usize, usize), Malformed> {
+    pub fn data(&mut self, bytes: &[u8]) -> Result<(usize, usize), Malformed> {
         let BodyEnd::Chunked(mut chunk) = *self else { return Ok((0, self.take(bytes)?)) };
         let mut skipped = 0;
         while skipped < bytes.len() {

@@ -6,11 +6,9 @@ use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::protocols::http::HttpTask;
 use pingora_error::{Error, ErrorType, Result, RetryType};
 use pingora_http::ResponseHeader;
+use sallyport_wire::{BodyEnd, Framing, find_end, is_bodiless};
 
 use super::answer_head::{self, keeps, length_of, malformed};
-use super::is_bodiless;
-use crate::body_end::BodyEnd;
-use crate::head::{Framing, find_end};
 
 /// Bytes of an answer's head.
 const HEAD_BYTES_MAX: usize = 1024 * 1024;

@@ -11,11 +11,11 @@ use pingora_core::protocols::http::HttpTask;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorType, Result, RetryType};
 use pingora_http::RequestHeader;
+use sallyport_wire::Framing;
 
 use super::answer::Answer;
 use super::answer_head::length_of;
 use super::connection::Connection;
-use crate::head::Framing;
 
 /// An exchange on a connection.
 pub(super) struct Http1 {
