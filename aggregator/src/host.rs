@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use prometheus::Registry;
 use sallyport_sidecar::{Operations, Refusal};
+use sallyport_upstreams::exchange::Connections;
 use serde_json::{Value, json};
 use thiserror::Error;
 
@@ -42,13 +43,14 @@ pub enum StartError {
 }
 
 impl Host {
-    /// Starts an aggregator on the Tokio runtime this is called in; its metrics are registered in `registry`,
-    /// where those of Kafka are already. Limits and the folder of stores hold until it ends.
+    /// Starts an aggregator on the Tokio runtime this is called in; its calls go over `connections`, its metrics are
+    /// registered in `registry`, where those of Kafka are already. Limits and the folder of stores hold until it ends.
     ///
     /// # Errors
     /// A store cannot be used, a Kafka client cannot be made, or the metrics are registered already.
     pub async fn start(
         plan: Arc<Plan>,
+        connections: Arc<Connections>,
         registry: Registry,
         kafka: &sallyport_kafka::Metrics,
     ) -> Result<Arc<Host>, StartError> {
@@ -56,7 +58,7 @@ impl Host {
         let hot_bytes = usize::try_from(plan.limits.hot_bytes.0).unwrap_or(usize::MAX);
         let views = Arc::new(Keeping::new(plan.state.clone(), hot_bytes, &registry, kafka)?);
         keep(&views, &plan).await?;
-        let composer = Composer::new(&plan.limits, metrics.clone(), Some(views.clone()));
+        let composer = Composer::new(&plan.limits, metrics.clone(), connections, Some(views.clone()));
         let now = ArcSwap::from_pointee(Now::new(plan, &composer));
         Ok(Arc::new(Host { now, composer, views, metrics, registry }))
     }

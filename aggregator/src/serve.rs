@@ -8,6 +8,7 @@ use prometheus::Registry;
 use sallyport_config::{Loaded, Report};
 use sallyport_identity::fetch::Fetcher;
 use sallyport_upstreams::Upstreams;
+use sallyport_upstreams::exchange::Connections;
 use thiserror::Error;
 use tokio::sync::watch;
 
@@ -17,6 +18,8 @@ use crate::server;
 
 /// How long a start waits for the names of upstreams. Later they come when they come.
 const FIRST_NAMES: Duration = Duration::from_secs(5);
+/// The most connections that wait for their next use, of all upstreams.
+const POOL_CONNECTIONS_MAX: usize = 4096;
 
 /// Why an aggregator does not run.
 #[derive(Debug, Error)]
@@ -71,9 +74,10 @@ pub async fn serve(path: &Path) -> Result<Serving, ServeError> {
     let fetcher = Arc::new(Fetcher::new());
     tend(&upstreams, &fetcher, &stopped).await;
     let listener = sallyport_sidecar::bind(&socket).await?;
+    let connections = Arc::new(Connections::new(POOL_CONNECTIONS_MAX));
     let registry = Registry::new();
     let kafka = sallyport_kafka::Metrics::register(&registry)?;
-    let host = Host::start(plan, registry, &kafka).await?;
+    let host = Host::start(plan, connections, registry, &kafka).await?;
     let served = tokio::spawn(server::serve(listener, host.clone(), stopped));
     Ok(Serving {
         path: path.to_owned(),

@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus::Registry;
 use sallyport_aggregator::{Host, StartError, server};
+use sallyport_upstreams::exchange::Connections;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -48,6 +49,7 @@ impl Composing {
     pub(crate) async fn follow(
         &self,
         plan: &Plan,
+        connections: &Arc<Connections>,
         registry: &Registry,
         kafka: &sallyport_kafka::Metrics,
         stop: watch::Receiver<bool>,
@@ -61,7 +63,7 @@ impl Composing {
             // It stays, with its socket, for the next plan that needs one.
             (Some(host), None) => return Ok(host.rest().await.map(drop)?),
         };
-        let host = Host::start(composed, registry.clone(), kafka).await?;
+        let host = Host::start(composed, connections.clone(), registry.clone(), kafka).await?;
         std::fs::DirBuilder::new().mode(0o700).create(&self.folder)?;
         let listener = sallyport_sidecar::bind(&self.folder.join("aggregator")).await?;
         tokio::spawn(server::serve(listener, host.clone(), stop));

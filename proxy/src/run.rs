@@ -197,7 +197,8 @@ impl Inner {
     /// The bridge and the aggregator of a plan, as far as they run in this process.
     pub(crate) async fn follow(&self, plan: &Plan) -> Result<(), StartError> {
         let Metrics { registry, kafka, .. } = &*self.service.state.metrics;
-        self.composing.follow(plan, registry, kafka, self.stop.subscribe()).await?;
+        let connections = self.service.carrier.connections();
+        self.composing.follow(plan, connections, registry, kafka, self.stop.subscribe()).await?;
         Ok(self.live.follow(plan, registry, kafka, self.stop.subscribe()).await?)
     }
 

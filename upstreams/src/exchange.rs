@@ -13,7 +13,8 @@ mod session;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt as _;
 use pingora_core::connectors::http::Connector;
 use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::protocols::Digest;
@@ -113,6 +114,17 @@ impl Connections {
             Box::pin(self.sessions.release_http_session(stream, peer, peer.idle_timeout())).await;
         }
     }
+
+    /// Lets go of a connection whose exchange nobody waits for any more, as [`Connections::abandon`] does after a failure.
+    pub fn give_up(&self, exchange: Exchange, peer: &HttpPeer) {
+        if let Spoken::Session(session) = exchange.spoken
+            && let Some(stream) = session.into_shared()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            // For HTTP/2 nothing in it waits.
+            let _ = self.sessions.release_http_session(stream, peer, peer.idle_timeout()).now_or_never();
+        }
+    }
 }
 
 impl Exchange {
@@ -132,6 +144,23 @@ impl Exchange {
         match &mut self.spoken {
             Spoken::Http1(http1) => http1.send_head(&head).await,
             Spoken::Session(session) => Box::pin(session.send_head(Box::new(head), empty, peer)).await,
+        }
+    }
+
+    /// Sends the head with all of the body.
+    ///
+    /// # Errors
+    /// The body is not as long as the head says, the head cannot be sent to such a target, or the connection is broken.
+    pub async fn send_whole(&mut self, head: RequestHeader, body: Bytes, peer: &HttpPeer) -> Result<()> {
+        match &mut self.spoken {
+            Spoken::Http1(http1) => http1.send_whole(&head, &body).await,
+            Spoken::Session(session) => {
+                let send = async {
+                    session.send_head(Box::new(head), body.is_empty(), peer).await?;
+                    session.send(Some(body).filter(|body| !body.is_empty()), true).await
+                };
+                Box::pin(send).await
+            }
         }
     }
 
@@ -163,6 +192,34 @@ impl Exchange {
         match &mut self.spoken {
             Spoken::Http1(http1) => http1.next(limited).await,
             Spoken::Session(session) => Box::pin(session.next(limited)).await,
+        }
+    }
+
+    /// Reads on in the answer's body, to behind what is in the buffer, with as few copies as there can be; whether that was
+    /// the last of it. For bodies that are wanted in one piece, and whose length is known and bounded: what comes at once is
+    /// never more than is said of it, and 64 KiB.
+    ///
+    /// # Errors
+    /// As [`Exchange::next`], or it is no body that comes.
+    pub async fn next_into(&mut self, body: &mut BytesMut, limited: bool) -> Result<bool> {
+        match &mut self.spoken {
+            Spoken::Http1(http1) => http1.next_into(body, limited).await,
+            Spoken::Session(session) => append(Box::pin(session.next(limited)).await?, body),
+        }
+    }
+}
+
+/// Puts a part of a body behind what is in the buffer; whether it was the last.
+fn append(part: HttpTask, body: &mut BytesMut) -> Result<bool> {
+    match part {
+        HttpTask::Body(chunk, end) => {
+            body.extend_from_slice(&chunk.unwrap_or_default());
+            Ok(end)
+        }
+        HttpTask::Trailer(_) | HttpTask::Done => Ok(true),
+        HttpTask::Failed(error) => Err(error),
+        HttpTask::Header(..) | HttpTask::UpgradedBody(..) => {
+            Error::e_explain(ErrorType::InvalidHTTPHeader, "no body where one should be")
         }
     }
 }

@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use pingora_core::connectors::ConnectorOptions;
-use pingora_core::connectors::http::Connector;
 use sallyport_config::route::Timeouts;
+use sallyport_upstreams::exchange::Connections;
 use sallyport_upstreams::{Observation, Picked, Retry, Upstream};
 use smallvec::SmallVec;
 use tokio::time::{Instant, timeout_at};
@@ -25,8 +24,6 @@ use exchange::Broken;
 
 /// The most time for one connection, however much the branch has.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
-/// The most idle connections that are kept, of all upstreams together.
-const POOL_CONNECTIONS_MAX: usize = 1024;
 /// Connections of the pool that were closed by the other side just as they were used, and that a request is sent again
 /// for, on another one, beside the tries that the branch allows.
 const STALE_CONNECTIONS_MAX: u32 = 2;
@@ -67,14 +64,15 @@ impl Response {
     }
 }
 
-/// Makes calls. There is one, with one pool of connections.
+/// Makes calls.
 pub(super) struct Caller {
-    connector: Connector,
+    connections: Arc<Connections>,
 }
 
 impl Caller {
-    pub(super) fn new() -> Self {
-        Caller { connector: Connector::new(Some(ConnectorOptions::new(POOL_CONNECTIONS_MAX))) }
+    /// Over these connections.
+    pub(super) fn new(connections: Arc<Connections>) -> Self {
+        Caller { connections }
     }
 
     /// Makes a call, tries after the first included, until the branch's time ends. It holds no more of the body than `gate`
@@ -97,7 +95,7 @@ impl Caller {
             peer.options.connection_timeout = Some(connect);
             peer.options.total_connection_timeout = Some(connect);
             let host = call.upstream.host(&picked).or(call.host.as_ref());
-            let attempt = exchange::run(&self.connector, &peer, host, call, gate, times.ends());
+            let attempt = exchange::run(&self.connections, &peer, host, call, gate, times.ends());
             let done = timeout_at(deadline, attempt).await;
             let done = match done {
                 Ok(done) => done,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use sallyport_config::aggregator::AggregatorLimits;
+use sallyport_upstreams::exchange::Connections;
 use tokio::sync::Semaphore;
 
 use super::cache::Cache;
@@ -79,11 +80,17 @@ pub(super) struct Ready {
 }
 
 impl Composer {
-    /// With these limits, which hold until the process ends. `rows` is where views are asked, if there are any.
-    pub fn new(limits: &AggregatorLimits, metrics: ComposeMetrics, rows: Option<Arc<dyn Rows>>) -> Self {
+    /// With these limits, which hold until the process ends. Calls go over `connections`; `rows` is where views are asked,
+    /// if there are any.
+    pub fn new(
+        limits: &AggregatorLimits,
+        metrics: ComposeMetrics,
+        connections: Arc<Connections>,
+        rows: Option<Arc<dyn Rows>>,
+    ) -> Self {
         Composer {
             parts: Arc::new(Parts {
-                caller: Arc::new(Caller::new()),
+                caller: Arc::new(Caller::new(connections)),
                 flights: Arc::new(Flights::new()),
                 cache: Cache::new(usize::try_from(limits.cache_bytes.0).unwrap_or(usize::MAX)),
                 memory: Memory::new(limits, metrics.memory.clone()),

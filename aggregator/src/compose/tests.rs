@@ -14,6 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use prometheus::Registry;
 use sallyport_config::aggregator::AggregatorLimits;
+use sallyport_upstreams::exchange::Connections;
 use serde_json::{Value, json};
 
 use super::plan::Compositions;
@@ -35,7 +36,7 @@ impl Setup {
 
     fn with(origin: &Origin, limits: AggregatorLimits, rest: &str) -> Setup {
         let metrics = ComposeMetrics::new(&Registry::new()).unwrap();
-        Setup::of(Composer::new(&limits, metrics, None), origin, rest)
+        Setup::of(Composer::new(&limits, metrics, connections(), None), origin, rest)
     }
 
     /// With a composer that is there already: to make one takes the time to read the system's authorities.
@@ -104,7 +105,12 @@ fn asked() -> Asked {
 }
 
 fn composer() -> Composer {
-    Composer::new(&AggregatorLimits::default(), ComposeMetrics::new(&Registry::new()).unwrap(), None)
+    let metrics = ComposeMetrics::new(&Registry::new()).unwrap();
+    Composer::new(&AggregatorLimits::default(), metrics, connections(), None)
+}
+
+fn connections() -> Arc<Connections> {
+    Arc::new(Connections::new(64))
 }
 
 /// The same request of somebody else.

@@ -6,6 +6,8 @@
 
 mod duplex;
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Version, header};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::server::ReusableHttpStream;
@@ -32,12 +34,17 @@ const FIELDS_TO_COME: usize = 12;
 /// Carries exchanges, and keeps the connections to upstreams that wait for their next use.
 pub(crate) struct Carrier {
     phases: Phases,
-    connections: Connections,
+    connections: Arc<Connections>,
 }
 
 impl Carrier {
     pub(crate) fn new(phases: Phases) -> Self {
-        Carrier { phases, connections: Connections::new(POOL_CONNECTIONS_MAX) }
+        Carrier { phases, connections: Arc::new(Connections::new(POOL_CONNECTIONS_MAX)) }
+    }
+
+    /// The connections to upstreams, for others who call them.
+    pub(crate) fn connections(&self) -> &Arc<Connections> {
+        &self.connections
     }
 
     /// One exchange. The answer is the connection, if it may serve another.

@@ -25,6 +25,8 @@ pub struct Answer {
     /// How much of it was looked through for the end of a head.
     searched: usize,
     place: Place,
+    /// Whether an informational head was told.
+    informed: bool,
     /// Whether the other side keeps the connection, as far as is known.
     kept: bool,
 }
@@ -50,7 +52,8 @@ impl Answer {
     /// The answer to a request with this method, of which nothing has come.
     pub fn to(method: &Method) -> Self {
         let head_only = method == Method::HEAD;
-        Answer { head_only, arrived: BytesMut::new(), searched: 0, place: Place::default(), kept: true }
+        let arrived = BytesMut::new();
+        Answer { head_only, arrived, searched: 0, place: Place::default(), informed: false, kept: true }
     }
 
     /// Whether another exchange may follow on the connection: the answer is whole, nothing came behind it, and nothing in
@@ -59,9 +62,24 @@ impl Answer {
         self.place == Place::Done && self.arrived.is_empty() && self.kept
     }
 
-    /// Whether its final head is still to come.
+    /// Whether nothing of it has come, so that the other side may never have seen the request.
     pub(super) fn is_to_come(&self) -> bool {
-        self.place == Place::Head
+        self.place == Place::Head && self.arrived.is_empty() && !self.informed
+    }
+
+    /// Whether it is in a body of known length of which nothing is at hand: then what comes may go straight to where the
+    /// body is gathered, see [`Answer::took`].
+    pub(super) fn takes_bytes(&self) -> bool {
+        matches!(self.place, Place::Body(BodyEnd::Length(_))) && self.arrived.is_empty()
+    }
+
+    /// Takes note of bytes that have come but were put elsewhere than `arrived`. How many of them belong to the body, and
+    /// whether it is over.
+    pub(super) fn took(&mut self, bytes: &[u8]) -> (usize, bool) {
+        let Place::Body(mut end @ BodyEnd::Length(_)) = self.place else { return (0, false) };
+        let taken = end.take(bytes).unwrap_or_default();
+        self.place = if end == BodyEnd::Reached { Place::Done } else { Place::Body(end) };
+        (taken, self.place == Place::Done)
     }
 
     /// How many bytes are known to follow.
@@ -112,7 +130,9 @@ impl Answer {
             Place::Head => {
                 let mut error =
                     Error::explain(ErrorType::ConnectionClosed, "before the answer's head was whole");
-                error.retry = RetryType::ReusedOnly;
+                if self.is_to_come() {
+                    error.retry = RetryType::ReusedOnly;
+                }
                 Err(error)
             }
             _ => Error::e_explain(ErrorType::ConnectionClosed, "before the answer's body was whole"),
@@ -130,7 +150,9 @@ impl Answer {
         self.searched = 0;
         let (mut head, reason) = answer_head::parse(self.arrived.split_to(length).freeze())?;
         let interim = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
-        if !interim {
+        if interim {
+            self.informed = true;
+        } else {
             self.kept &= keeps(&head.headers, head.version);
             let bodiless = self.head_only || is_bodiless(head.status);
             self.place = if bodiless { Place::Done } else { self.place_of_body(&mut head)? };

@@ -15,7 +15,11 @@ use sallyport_wire::Framing;
 
 use super::answer::Answer;
 use super::answer_head::length_of;
+use super::append;
 use super::connection::Connection;
+
+/// Bytes of a body that are copied so that they go out together with the head.
+const TOGETHER_BYTES_MAX: usize = 16 * 1024;
 
 /// An exchange on a connection.
 pub(super) struct Http1 {
@@ -49,6 +53,29 @@ impl Http1 {
 
     /// Sends the head.
     pub(super) async fn send_head(&mut self, head: &RequestHeader) -> Result<()> {
+        let wire = self.begin(head)?;
+        self.connection.send(&[&wire], self.write_timeout).await
+    }
+
+    /// Sends the head and all of the body; together, unless that would mean to copy much.
+    pub(super) async fn send_whole(&mut self, head: &RequestHeader, body: &[u8]) -> Result<()> {
+        let mut wire = self.begin(head)?;
+        let length = if let Framing::Length(length) = self.request { length } else { 0 };
+        if self.request == Framing::Chunked || length != body.len() as u64 {
+            return Err(misframed());
+        }
+        if body.len() <= TOGETHER_BYTES_MAX {
+            wire.extend_from_slice(body);
+            self.connection.send(&[&wire], self.write_timeout).await?;
+        } else {
+            self.connection.send(&[&wire, body], self.write_timeout).await?;
+        }
+        self.request = Framing::None;
+        Ok(())
+    }
+
+    /// Begins with the head as it goes over the wire.
+    fn begin(&mut self, head: &RequestHeader) -> Result<BytesMut> {
         self.answer = Answer::to(&head.method);
         self.request = framing(head)?;
         let target = head.raw_path();
@@ -63,7 +90,7 @@ impl Http1 {
         wire.put_slice(b" HTTP/1.1\r\n");
         head.header_to_h1_wire(&mut wire);
         wire.put_slice(b"\r\n");
-        self.connection.send(&[&wire], self.write_timeout).await
+        Ok(wire)
     }
 
     /// Sends a chunk of the body, and its end.
@@ -109,6 +136,22 @@ impl Http1 {
                 return self.answer.closed();
             }
         }
+    }
+
+    /// Reads on in the body, to behind what is in the buffer; whether that was the last of it.
+    pub(super) async fn next_into(&mut self, body: &mut BytesMut, limited: bool) -> Result<bool> {
+        if !self.answer.takes_bytes() {
+            return append(self.next(limited).await?, body);
+        }
+        let limit = if limited { self.read_timeout } else { None };
+        let before = body.len();
+        if self.connection.read(body, self.answer.left(), limit).await? == 0 {
+            return self.answer.closed().map(|_| true);
+        }
+        let (taken, over) = self.answer.took(&body[before..]);
+        // What came behind the body keeps the connection from being used again.
+        self.answer.arrived.extend_from_slice(&body.split_off(before + taken));
+        Ok(over)
     }
 
     /// A connection that was just closed may be replaced, as long as nothing of the answer has come. Not so after an error

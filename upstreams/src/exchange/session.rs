@@ -44,11 +44,18 @@ impl Session {
     /// The stream of an exchange that has failed, if it is one of a connection that others share: that goes back to its
     /// pool, or nobody would ever close it. Without an answer in time it serves no further exchange, lest it hangs.
     pub(super) fn into_stream(self, error: &Error) -> Option<HttpSession> {
-        let HttpSession::H2(stream) = self.inner else { return None };
-        if error.etype() == &ErrorType::ReadTimedout && error.esource() == &ErrorSource::Upstream {
+        if let HttpSession::H2(stream) = &self.inner
+            && error.etype() == &ErrorType::ReadTimedout
+            && error.esource() == &ErrorSource::Upstream
+        {
             stream.conn.mark_shutdown();
         }
-        Some(HttpSession::H2(stream))
+        self.into_shared()
+    }
+
+    /// The stream, if it is one of a connection that others share.
+    pub(super) fn into_shared(self) -> Option<HttpSession> {
+        matches!(self.inner, HttpSession::H2(_)).then_some(self.inner)
     }
 
     /// The request was not sent whole.

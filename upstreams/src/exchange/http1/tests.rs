@@ -1,6 +1,7 @@
 use http::header::CONTENT_LENGTH;
 use pingora_core::upstreams::peer::HttpPeer;
 use proptest::prelude::*;
+use sallyport_wire::READ_BYTES;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
 use super::*;
@@ -215,5 +216,78 @@ proptest! {
         let pieces: Vec<&[u8]> = cuts.windows(2).map(|cut| &answer[cut[0]..cut[1]]).collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         prop_assert_eq!(runtime.block_on(told("GET", &pieces, false)).unwrap(), (200, b"hello".to_vec(), true));
+    }
+}
+
+#[tokio::test]
+async fn a_whole_request_goes_out_whole() {
+    for length in [0, 5, TOGETHER_BYTES_MAX + 1] {
+        let (near, mut far) = duplex(64 * 1024);
+        let mut exchange = Http1::new(Connection::of(Box::new(near)), &peer());
+        let body = vec![b'x'; length];
+        exchange.send_whole(&head("POST", &[("content-length", &length.to_string())]), &body).await.unwrap();
+        far.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+        exchange.next(false).await.unwrap();
+        drop(exchange.into_reusable().unwrap());
+        let mut wire = Vec::new();
+        far.read_to_end(&mut wire).await.unwrap();
+        assert!(wire.ends_with(&[b"\r\n\r\n", &body[..]].concat()), "{length}");
+    }
+    for fields in [("content-length", "4"), ("transfer-encoding", "chunked")] {
+        let (near, _far) = duplex(1024);
+        let mut exchange = Http1::new(Connection::of(Box::new(near)), &peer());
+        assert!(exchange.send_whole(&head("POST", &[fields]), b"three").await.is_err());
+    }
+}
+
+/// Reads an answer that comes in pieces with its body in one buffer; then the other side closes if `closes`.
+async fn gathered(pieces: &[&[u8]], closes: bool) -> Result<(Vec<u8>, bool)> {
+    let (near, mut far) = duplex(16 * 1024);
+    let mut exchange = Http1::new(Connection::of(Box::new(near)), &peer());
+    exchange.send_head(&head("GET", &[])).await?;
+    let mut kept = Vec::new();
+    let send = async {
+        for piece in pieces {
+            far.write_all(piece).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        if closes { drop(far) } else { kept.push(far) }
+    };
+    let read = async {
+        while !matches!(exchange.next(false).await?, HttpTask::Header(..)) {}
+        let mut body = BytesMut::new();
+        while !exchange.next_into(&mut body, false).await? {}
+        Ok((body.to_vec(), exchange.into_reusable().is_some()))
+    };
+    let (read, ()) = tokio::join!(read, send);
+    read
+}
+
+#[tokio::test]
+async fn a_body_is_gathered_however_long_it_is() {
+    for length in [1, 100, READ_BYTES - 1, READ_BYTES, 3 * READ_BYTES + 7] {
+        let body: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+        let (first, rest) = body.split_at(length / 3);
+        let answer = [head.as_bytes(), first].concat();
+        assert_eq!(gathered(&[&answer, rest], false).await.unwrap(), (body.clone(), true), "{length}");
+        // What follows is no part of it.
+        let more = [rest, b"HTTP"].concat();
+        assert_eq!(gathered(&[&answer, &more], true).await.unwrap(), (body.clone(), false), "{length}");
+        assert!(gathered(&[&answer, &rest[1..]], true).await.is_err(), "{length}");
+    }
+    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n1\r\n!\r\n0\r\n\r\n";
+    for at in 50..chunked.len() {
+        let (first, rest) = chunked.split_at(at);
+        assert_eq!(gathered(&[first, rest], false).await.unwrap(), (b"hi!".to_vec(), true));
+    }
+}
+
+/// RFC 9112, section 9.3.1: a request may be sent again on its own only if the connection was closed before any answer.
+#[tokio::test]
+async fn only_a_close_before_any_byte_speaks_for_a_stale_connection() {
+    for (came, stale) in [("", true), ("H", false), ("HTTP/1.1 100 Continue\r\n\r\n", false)] {
+        let error = told("GET", &[came.as_bytes()], true).await.unwrap_err();
+        assert_eq!(matches!(error.retry, RetryType::ReusedOnly), stale, "{came:?}");
     }
 }
