@@ -24,7 +24,12 @@ async fn kafka_may_come_later(mode: Mode) {
         assert_eq!(answer.header("Cache-Control"), Some("no-store"), "{target}");
         answer.problem(503, "view-being-built");
     }
-    let view = &composed.views().await["batches"];
+    // Until its store is open, nobody knows whether there is one to build.
+    let view = until("it is being built", || async {
+        let view = composed.views().await["batches"].clone();
+        (!view["building"].is_null()).then_some(view)
+    })
+    .await;
     assert_eq!((&view["serving"], &view["building"]["reason"]), (&json!(false), &json!("new")), "{view}");
     // Everything else is there.
     assert_eq!(composed.edge.admin("GET", "/readyz").await.status, 200);
