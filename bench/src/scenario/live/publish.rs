@@ -21,6 +21,9 @@ impl Publisher {
     pub(super) fn new(brokers: &str, channels_header: Option<String>) -> Result<Self> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers).set("linger.ms", "0");
+        // Else a broker that stands still for a moment gets batches again, or one before another, and the server seems to have
+        // done it.
+        config.set("enable.idempotence", "true");
         Ok(Publisher { producer: config.create()?, channels_header })
     }
 
