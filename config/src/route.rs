@@ -143,7 +143,7 @@ pub struct Respond {
 }
 
 /// How long things may take.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// For the connection to a target, TLS included. Beyond: 504, or the next target. Default: 5s.
@@ -249,7 +249,7 @@ pub struct Retry {
 }
 
 /// What to do with encoded slashes in a path.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EncodedSlashes {
     /// Answer 400.

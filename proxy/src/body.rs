@@ -23,7 +23,7 @@ const RATE_GRACE: Duration = Duration::from_secs(5);
 /// The client is gone.
 pub(crate) async fn prepare_request(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     if let Some(route) = ctx.begun.as_ref().and_then(Begun::route) {
-        let idle = *route.timeouts.idle;
+        let idle = *route.terms.timeouts.idle;
         let idle = (!idle.is_zero()).then_some(idle);
         session.set_read_timeout(idle);
         session.set_write_timeout(idle);

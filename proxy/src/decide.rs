@@ -70,7 +70,7 @@ fn choose_route(head: &RequestHeader, begun: &mut Begun, target: &Target) -> Res
         }
     };
     let route = &begun.plan.routes[index];
-    if target.encoded_slashes && route.encoded_slashes == EncodedSlashes::Refuse {
+    if target.encoded_slashes && route.terms.encoded_slashes == EncodedSlashes::Refuse {
         let detail = "an encoded slash or backslash is not allowed in this path";
         return Err(Reply::problem(ProblemKind::BadRequest, detail));
     }
@@ -89,7 +89,7 @@ fn act(head: &mut RequestHeader, begun: &mut Begun, outbound: &mut Outbound) -> 
         Action::Bridge => return lead(begun.plan.bridge.as_ref(), outbound),
         Action::Aggregator(_) => return lead(begun.plan.aggregator.as_ref(), outbound),
         Action::Redirect(redirect) => return Some(redirect.reply(&Exchange::new(head, &mut begun.facts))),
-        Action::Respond(reply) => return Some(reply.clone()),
+        Action::Respond(reply) => return Some((**reply).clone()),
     }
     None
 }

@@ -31,7 +31,7 @@ const NO_FIELDS: [&str; 5] = ["", "close", "keep-alive", "content-length", "tran
 pub(crate) fn pick(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let now = Instant::now();
     if let (Some(route), Some(seat)) = (ctx.begun.as_ref().and_then(Begun::route), &ctx.outbound.sidecar) {
-        return seat.peer(&route.timeouts);
+        return seat.peer(&route.terms.timeouts);
     }
     let (Some(begun), Some(destination)) = (&ctx.begun, &ctx.outbound.destination) else {
         return fail(ctx, Fault::new(ProblemKind::Internal, "no upstream was chosen"));
@@ -45,7 +45,7 @@ pub(crate) fn pick(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     }
     match upstream.pick(&ctx.outbound.tried, now) {
         Ok(picked) => {
-            let peer = upstream.peer(&picked, &route.timeouts);
+            let peer = upstream.peer(&picked, &route.terms.timeouts);
             if !ctx.outbound.tried.is_empty() {
                 ctx.outbound.retries += 1;
             }
@@ -190,7 +190,8 @@ pub(crate) fn strip_hop_by_hop(response: &mut ResponseHeader) {
 
 /// Whether a response is worth another try instead: its status is one that the route names, and everything allows it.
 pub(crate) fn try_again(session: &Session, response: &ResponseHeader, ctx: &Ctx) -> bool {
-    let Some(retry) = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.retry.as_ref()) else {
+    let Some(retry) = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.terms.retry.as_ref())
+    else {
         return false;
     };
     retry.statuses.contains(&response.status.as_u16())
@@ -201,7 +202,8 @@ pub(crate) fn try_again(session: &Session, response: &ResponseHeader, ctx: &Ctx)
 
 /// Whether a failed try is followed by another. `connected` tells whether the request may have reached the target.
 pub(crate) fn retries(session: &Session, error: &Error, connected: bool, ctx: &Ctx) -> bool {
-    let Some(retry) = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.retry.as_ref()) else {
+    let Some(retry) = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.terms.retry.as_ref())
+    else {
         return false;
     };
     let wanted = if connected {
@@ -229,7 +231,7 @@ pub(crate) fn note_absent_sidecar(error: &Error, ctx: &mut Ctx) {
 
 /// Attempts left, and the upstream's budget. Asked last: the budget counts the question as a retry.
 fn allowed(ctx: &Ctx) -> bool {
-    let attempts = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.retry.as_ref());
+    let attempts = ctx.begun.as_ref().and_then(Begun::route).and_then(|route| route.terms.retry.as_ref());
     attempts.is_some_and(|retry| ctx.outbound.retries < retry.attempts)
         && ctx.outbound.destination.as_ref().is_some_and(|to| to.upstream.may_retry(Instant::now()))
 }

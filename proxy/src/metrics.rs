@@ -3,35 +3,32 @@
 //! Labels hold names of the configuration and fixed words, never anything a client sends. Filters register theirs
 //! themselves, in the same registry.
 
+mod route;
 mod upstream;
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use prometheus::core::Describer as _;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+pub(crate) use route::{OpenTunnel, RouteMetrics};
 pub(crate) use upstream::{Outcome, UpstreamMetrics};
 
-use crate::sidecar::{Ended, Reason};
+use crate::sidecar::Reason;
+use route::{RouteFamilies, TunnelMetrics};
 
 /// Routes beyond this many share the label `_other`, so that a configuration with 10,000 routes does not make
 /// 200,000 time series.
 const ROUTE_LABELS_MAX: usize = 1_000;
-const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-const LATENCY_SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
 /// Every family of the edge.
 pub(crate) struct Metrics {
     pub(crate) registry: Registry,
     /// What sidecars in this process read and send.
     pub(crate) kafka: sallyport_kafka::Metrics,
-    requests: IntCounterVec,
-    latency: HistogramVec,
-    received: IntCounterVec,
-    sent: IntCounterVec,
+    routes: RouteFamilies,
     tunnels_open: IntGaugeVec,
     tunnels: IntCounterVec,
     tunnel_bytes: IntCounterVec,
@@ -50,50 +47,13 @@ pub(crate) struct Metrics {
     pub(crate) log_dropped: IntCounter,
 }
 
-/// The metrics of one route, resolved at load.
-pub(crate) struct RouteMetrics {
-    requests: [IntCounter; CLASSES.len()],
-    latency: Histogram,
-    received: IntCounter,
-    sent: IntCounter,
-    tunnels: Option<TunnelMetrics>,
-}
-
-/// What a route that carries WebSockets has beside.
-struct TunnelMetrics {
-    open: IntGauge,
-    ended: [IntCounter; Reason::ALL.len()],
-    received: IntCounter,
-    sent: IntCounter,
-}
-
-/// Counts a tunnel as open while it lives.
-pub(crate) struct OpenTunnel(IntGauge);
-
-impl Drop for OpenTunnel {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 impl Metrics {
     /// Registers every family.
     pub(crate) fn new() -> prometheus::Result<Arc<Metrics>> {
         let registry = Registry::new();
         let family = Families(&registry);
         let metrics = Metrics {
-            requests: family.counters(
-                "requests_total",
-                "Exchanges ended, by route and class of status.",
-                &["route", "class"],
-            )?,
-            latency: family.histograms(
-                "request_seconds",
-                "Time from the complete head of a request to the end of its exchange.",
-                &["route"],
-            )?,
-            received: family.counters("request_body_bytes_total", "Bytes of request bodies.", &["route"])?,
-            sent: family.counters("response_body_bytes_total", "Bytes of response bodies.", &["route"])?,
+            routes: family.routes()?,
             tunnels_open: family.gauges("tunnels", "Open WebSocket tunnels.", &["route"])?,
             tunnels: family.counters(
                 "tunnels_total",
@@ -165,32 +125,25 @@ impl Metrics {
         Ok(Arc::new(metrics))
     }
 
-    /// The metrics of a route. `index` is its place in the plan, `tunnels` whether it may carry WebSockets.
-    pub(crate) fn route(&self, index: usize, name: &str, tunnels: bool) -> RouteMetrics {
+    /// The metrics of a route; those before under the same label go on. `index` is its place in the plan, `tunnels` whether
+    /// it may carry WebSockets.
+    pub(crate) fn route(&self, index: usize, name: &str, tunnels: bool) -> Arc<RouteMetrics> {
         let label = if index < ROUTE_LABELS_MAX { name } else { "_other" };
-        RouteMetrics {
-            requests: CLASSES.map(|class| self.requests.with_label_values(&[label, class])),
-            latency: self.latency.with_label_values(&[label]),
-            received: self.received.with_label_values(&[label]),
-            sent: self.sent.with_label_values(&[label]),
-            tunnels: tunnels.then(|| TunnelMetrics {
+        let route = self.routes.route(label);
+        if tunnels {
+            route.count_tunnels(|| TunnelMetrics {
                 open: self.tunnels_open.with_label_values(&[label]),
                 ended: Reason::ALL.map(|reason| self.tunnels.with_label_values(&[label, reason.as_str()])),
                 received: self.tunnel_bytes.with_label_values(&[label, "received"]),
                 sent: self.tunnel_bytes.with_label_values(&[label, "sent"]),
-            }),
+            });
         }
+        route
     }
 
     /// Removes the series of a route that is no longer there.
     pub(crate) fn forget_route(&self, name: &str) {
-        for class in CLASSES {
-            let _ = self.requests.remove_label_values(&[name, class]);
-        }
-        for family in [&self.received, &self.sent] {
-            let _ = family.remove_label_values(&[name]);
-        }
-        let _ = self.latency.remove_label_values(&[name]);
+        self.routes.forget(name);
         let _ = self.tunnels_open.remove_label_values(&[name]);
         for reason in Reason::ALL {
             let _ = self.tunnels.remove_label_values(&[name, reason.as_str()]);
@@ -206,46 +159,6 @@ impl Metrics {
         // Writing to memory fails only on a family without metrics, which `gather` leaves out.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         String::from_utf8(text).unwrap_or_default()
-    }
-}
-
-impl RouteMetrics {
-    /// Counts one exchange.
-    pub(crate) fn observe(&self, status: Option<u16>, took: Duration, received: u64, sent: u64) {
-        let class = status.map_or(0, |status| usize::from(status / 100).min(CLASSES.len() - 1));
-        self.requests[class].inc();
-        self.latency.observe(took.as_secs_f64());
-        if received > 0 {
-            self.received.inc_by(received);
-        }
-        if sent > 0 {
-            self.sent.inc_by(sent);
-        }
-    }
-}
-
-impl RouteMetrics {
-    /// Counts an exchange that has become a tunnel; the time is that of the opening.
-    pub(crate) fn opened(&self, took: Duration) {
-        self.observe(Some(101), took, 0, 0);
-    }
-
-    /// A tunnel that begins.
-    pub(crate) fn tunnel(&self) -> Option<OpenTunnel> {
-        let open = &self.tunnels.as_ref()?.open;
-        open.inc();
-        Some(OpenTunnel(open.clone()))
-    }
-
-    /// Counts a tunnel that has ended.
-    pub(crate) fn tunnel_ended(&self, ended: &Ended) {
-        let Some(tunnels) = &self.tunnels else { return };
-        let words = Reason::ALL.iter().zip(&tunnels.ended);
-        for (_, counter) in words.filter(|(reason, _)| **reason == ended.reason) {
-            counter.inc();
-        }
-        tunnels.received.inc_by(ended.received_bytes);
-        tunnels.sent.inc_by(ended.sent_bytes);
     }
 }
 
@@ -293,10 +206,12 @@ impl Families<'_> {
         Ok(gauges)
     }
 
-    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<HistogramVec> {
-        let options = HistogramOpts::from(Self::options(name, help)).buckets(LATENCY_SECONDS.to_vec());
-        let histograms = HistogramVec::new(options, labels)?;
-        self.0.register(Box::new(histograms.clone()))?;
-        Ok(histograms)
+    fn routes(&self) -> prometheus::Result<RouteFamilies> {
+        let routes = RouteFamilies::new(|name, help, labels| {
+            let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+            Self::options(name, help).variable_labels(labels).describe()
+        })?;
+        self.0.register(Box::new(routes.clone()))?;
+        Ok(routes)
     }
 }

@@ -60,7 +60,7 @@ impl Phases {
         let route = ctx.begun.as_ref().and_then(Begun::route);
         let limited =
             route.filter(|_| ctx.outbound.sidecar.as_ref().is_none_or(|seat| seat.sidecar.is_limited()));
-        ctx.outbound.pace = limited.map(|route| Pace::new(digest, &route.timeouts));
+        ctx.outbound.pace = limited.map(|route| Pace::new(digest, &route.terms.timeouts));
     }
 
     /// Shapes the head for the upstream.

@@ -5,7 +5,7 @@ use sallyport_config::route;
 use smallvec::SmallVec;
 
 /// When a request is tried again.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Retry {
     /// Tries after the first, at most.
     pub attempts: u32,

@@ -128,7 +128,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<String, String> {
 }
 
 fn refuses_slashes(plan: &Plan, index: usize) -> bool {
-    plan.routes.get(index).is_some_and(|route| route.encoded_slashes == EncodedSlashes::Refuse)
+    plan.routes.get(index).is_some_and(|route| route.terms.encoded_slashes == EncodedSlashes::Refuse)
 }
 
 fn considered(plan: &Plan, query: &Query<'_>) -> Vec<Looked> {

@@ -12,20 +12,20 @@ use sallyport_upstreams::Upstream;
 use crate::metrics::{Metrics, Outcome, UpstreamMetrics};
 use crate::sidecar::Introduction;
 
-/// What a route does.
+/// What a route does. What is large is boxed: most routes lead to an upstream, and pass by in the cache by the thousand.
 pub(crate) enum Action {
     /// Sends the request to an upstream.
     Upstream(Arc<Destination>),
     /// Sends it to one of several, chosen by weight.
-    Split(Split),
+    Split(Box<Split>),
     /// Sends it to the bridge.
     Bridge,
     /// Sends it to the aggregator.
-    Aggregator(Introduction),
+    Aggregator(Box<Introduction>),
     /// Answers with a redirect.
-    Redirect(Redirect),
+    Redirect(Box<Redirect>),
     /// Answers with this.
-    Respond(Reply),
+    Respond(Box<Reply>),
 }
 
 /// An upstream that requests go to, with its counters.

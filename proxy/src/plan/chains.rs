@@ -17,13 +17,16 @@ type Filters = Vec<(Arc<dyn Filter>, Location)>;
 /// The named chains of a configuration.
 pub(super) struct Chains<'a> {
     named: HashMap<&'a str, Option<Filters>>,
-    /// Joined chains of routes that have no filters of their own, by the names they join.
-    joined: HashMap<Vec<&'a str>, Arc<Chain>>,
+    /// Joined chains of routes that have no filters of their own.
+    joined: HashMap<Joined<'a>, Arc<Chain>>,
     registry: &'a Registry,
     metrics: &'a Metrics,
     issuers: &'a Issuers,
     kept: &'a Kept,
 }
+
+/// What makes the chain of a route without filters of its own: the names it joins, and the route's `body_limit`.
+type Joined<'a> = (Vec<&'a str>, Option<ByteSize>);
 
 /// Where filters that are joined are written, for the words of an error.
 #[derive(Clone, Copy)]
@@ -70,9 +73,10 @@ impl<'a> Chains<'a> {
         name: &str,
         report: &mut Report,
     ) -> Option<Arc<Chain>> {
-        let names: Vec<&str> = route.chains.iter().map(|name| name.value.as_str()).collect();
-        let plain = route.filters.is_empty() && route.body_limit.is_none();
-        if plain && let Some(chain) = self.joined.get(&names) {
+        let names = route.chains.iter().map(|name| name.value.as_str()).collect();
+        let joined: Joined<'a> = (names, route.body_limit);
+        let plain = route.filters.is_empty();
+        if plain && let Some(chain) = self.joined.get(&joined) {
             return Some(chain.clone());
         }
         let own = self.filters(&route.filters, &format!("route {name}"), report);
@@ -90,7 +94,7 @@ impl<'a> Chains<'a> {
         }
         let chain = Arc::new(self.join(filters, Listed::OnRoute { of_chains }, report)?);
         if plain {
-            self.joined.insert(names, chain.clone());
+            self.joined.insert(joined, chain.clone());
         }
         Some(chain)
     }

@@ -1,6 +1,6 @@
 //! The sections of a configuration, one by one: taken over from the running plan where nothing changed, else built.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use sallyport_upstreams::{Retry, Upstreams};
 
 use super::action::{self, Action, Destination, Redirect, Split};
 use super::chains::Chains;
-use super::{Plan, Route, Surroundings, WebSocketPlan};
+use super::{Plan, Route, Surroundings, Terms, WebSocketPlan};
 use crate::listener::ListenerPlan;
 use crate::listener::tls::TlsListener;
 use crate::route::parameter_names;
@@ -64,6 +64,7 @@ pub(super) fn routes<'a>(
         .iter()
         .map(|(name, upstream)| (name.as_str(), Arc::new(Destination::new(upstream.clone()))))
         .collect();
+    let mut agreed = HashSet::new();
     let built = loaded.config.routes.iter().enumerate().map(|(index, settings)| {
         let name = settings.name();
         let params = parameter_names(&settings.matches.value);
@@ -73,14 +74,12 @@ pub(super) fn routes<'a>(
         guarded(settings, chain.guards(), report);
         parameters(settings, &chain, &params, report);
         Some(Route {
-            metrics: Arc::new(with.metrics.route(index, &name, settings.web_socket().is_some())),
-            web_socket: settings.web_socket().map(|life| web_socket(&life)),
+            metrics: with.metrics.route(index, &name, settings.web_socket().is_some()),
+            web_socket: settings.web_socket().map(|life| Box::new(web_socket(&life))),
             facts: Arc::new(RouteFacts { name: name.into(), params }),
             chain,
             action,
-            timeouts: settings.timeouts.clone(),
-            retry: settings.retry.as_ref().map(|retry| Retry::new(retry)),
-            encoded_slashes: settings.encoded_slashes,
+            terms: terms(settings, &mut agreed),
         })
     });
     let built: Vec<_> = built.collect();
@@ -107,6 +106,21 @@ pub(super) fn aggregator(loaded: &Loaded, with: &Surroundings<'_>) -> Option<Sea
 /// A sidecar that is a process of its own.
 fn beside(sidecar: Sidecar, socket: &Located<String>, loaded: &Loaded) -> Seat {
     Seat { sidecar, socket: loaded.base.join(&socket.value), carrier: None }
+}
+
+/// The terms of a route: those that another has already, if they are the same.
+fn terms(settings: &route::Route, agreed: &mut HashSet<Arc<Terms>>) -> Arc<Terms> {
+    let terms = Terms {
+        timeouts: settings.timeouts.clone(),
+        retry: settings.retry.as_ref().map(|retry| Retry::new(retry)),
+        encoded_slashes: settings.encoded_slashes,
+    };
+    if let Some(same) = agreed.get(&terms) {
+        return same.clone();
+    }
+    let terms = Arc::new(terms);
+    agreed.insert(terms.clone());
+    terms
 }
 
 fn web_socket(settings: &route::WebSocketLife) -> WebSocketPlan {
@@ -163,7 +177,7 @@ fn action(
     }
     if let Some(shares) = &settings.split {
         let shares = shares.iter().map(|share| Some((find(&share.upstream)?, share.weight)));
-        return shares.collect::<Option<Vec<_>>>().map(|shares| Action::Split(Split::new(shares)));
+        return shares.collect::<Option<Vec<_>>>().map(|shares| Action::Split(Box::new(Split::new(shares))));
     }
     if settings.aggregate.is_some() || settings.view.is_some() {
         // The request's id is told for itself. It says nothing of the client, and no two requests have the same: calls that
@@ -177,13 +191,14 @@ fn action(
                 .error(settings.at, "the route's name cannot stand in a header field")
                 .hint("give it a `name` without control characters");
         }
-        return told.map(Action::Aggregator);
+        return told.map(|told| Action::Aggregator(Box::new(told)));
     }
     if settings.sidecar.is_some() {
         return Some(Action::Bridge);
     }
     if let Some(redirect) = &settings.redirect {
-        return Redirect::new(redirect, params, report).map(Action::Redirect);
+        return Redirect::new(redirect, params, report).map(|redirect| Action::Redirect(Box::new(redirect)));
     }
-    settings.respond.as_ref().and_then(|respond| action::respond(respond, report)).map(Action::Respond)
+    let reply = settings.respond.as_ref().and_then(|respond| action::respond(respond, report));
+    reply.map(|reply| Action::Respond(Box::new(reply)))
 }

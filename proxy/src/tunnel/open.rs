@@ -119,7 +119,7 @@ async fn lead(
     let mut head = session.req_header().clone();
     forward::shape(session, ctx, &mut head)?;
     ask_for_upgrade(&mut head)?;
-    let first_byte = ctx.begun.as_ref().and_then(Begun::route).map(|route| *route.timeouts.first_byte);
+    let first_byte = ctx.begun.as_ref().and_then(Begun::route).map(|route| *route.terms.timeouts.first_byte);
     let mut upstream = HttpSession::new(stream);
     match within(first_byte, converse(&mut upstream, head)).await {
         Some(Ok(())) => {}

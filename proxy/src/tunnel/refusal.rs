@@ -27,7 +27,7 @@ pub(super) async fn pass_on(session: &mut Session, ctx: &mut Ctx, upstream: &mut
     let Some(begun) = &mut ctx.begun else {
         return Error::e_explain(ErrorType::InternalError, "the exchange has not begun");
     };
-    let whole = begun.route().map(|route| *route.timeouts.whole).filter(|whole| !whole.is_zero());
+    let whole = begun.route().map(|route| *route.terms.timeouts.whole).filter(|whole| !whole.is_zero());
     forward::strip_hop_by_hop(&mut head);
     let (chain, facts) = begun.split();
     let mut x = Exchange::new(session.req_header_mut(), facts);
