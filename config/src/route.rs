@@ -82,7 +82,8 @@ pub struct Match {
     pub methods: Vec<String>,
     /// Host names without port, in lower case; `*.example.com` is every name below it. Empty: every host.
     pub hosts: Vec<Located<String>>,
-    /// The path: literal segments, `{name}` for one segment, `{**name}` last for all the rest, even empty.
+    /// The path: literal segments, `{name}` for one segment, `{**name}` last for all the rest, even empty; at most 32
+    /// segments.
     pub path: Option<Located<String>>,
     /// Instead of `path`: a regular expression that must match the whole path.
     pub path_regex: Option<Located<String>>,

@@ -27,8 +27,8 @@ struct MatchParts {
     /// Several host names, instead of `host`.
     #[serde(default)]
     hosts: Option<Located<Vec<Located<Written>>>>,
-    /// The path: literal segments, `{name}` for one segment, `{**name}` last for all the rest, even empty. Default:
-    /// every path.
+    /// The path: literal segments, `{name}` for one segment, `{**name}` last for all the rest, even empty; at most 32
+    /// segments. Default: every path.
     #[serde(default)]
     path: Option<Located<Written>>,
     /// Instead of `path`: a regular expression that must match the whole path.

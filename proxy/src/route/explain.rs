@@ -1,9 +1,9 @@
 //! Why a request takes the route it takes, for the operator. Slow and thorough; the request path does not come here.
 
+use super::Query;
 use super::host::folded;
 use super::pattern::Class;
 use super::table::{Entry, Table};
-use super::{Params, Query};
 
 /// A route and what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Table {
             let hosts: Vec<String> = entry.hosts.iter().map(|own| format!("`{own}`")).collect();
             return Err((0, format!("the host is not {}", hosts.join(" or "))));
         };
-        if !query.path.starts_with('/') || !entry.pattern.capture(query.path, &mut Params::new()) {
+        if !query.path.starts_with('/') || !entry.pattern.matches(query.path) {
             let what = match entry.pattern.class() {
                 Class::Regex => "the regular expression does not match the path",
                 Class::Exact | Class::Template | Class::Tail => "the path does not match",

@@ -1,6 +1,6 @@
 //! Host names of routes: exact, `*.` wildcard, or any.
 
-use super::hash::Map;
+use super::names::{Named, Short};
 
 /// The most bytes of a host name (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
@@ -57,22 +57,22 @@ impl std::fmt::Display for Host {
 /// Something for each host.
 #[derive(Debug)]
 pub(super) struct Hosts<T> {
-    exact: Map<Box<str>, T>,
-    below: Map<Box<str>, T>,
+    exact: Named<Short, T>,
+    below: Named<Short, T>,
     any: Option<T>,
 }
 
-impl<T: Default> Hosts<T> {
+impl<T> Hosts<T> {
     pub(super) fn new() -> Self {
-        Hosts { exact: Map::default(), below: Map::default(), any: None }
+        Hosts { exact: Named::default(), below: Named::default(), any: None }
     }
 
-    /// What belongs to a host, made when it is new.
-    pub(super) fn entry(&mut self, host: &Host) -> &mut T {
+    /// What belongs to a host, made if it is new.
+    pub(super) fn find_or_add(&mut self, host: &Host, new: impl FnOnce() -> T) -> &mut T {
         match host {
-            Host::Exact(name) => self.exact.entry(name.clone()).or_default(),
-            Host::Below(name) => self.below.entry(name.clone()).or_default(),
-            Host::Any => self.any.get_or_insert_default(),
+            Host::Exact(name) => self.exact.find_or_add(name, new),
+            Host::Below(name) => self.below.find_or_add(name, new),
+            Host::Any => self.any.get_or_insert_with(new),
         }
     }
 
@@ -85,8 +85,8 @@ impl<T: Default> Hosts<T> {
         // Without wildcards the name is not cut up at all.
         let cut = if self.below.is_empty() { "" } else { name };
         let parents = memchr::memchr_iter(b'.', cut.as_bytes()).filter(|&dot| dot > 0);
-        let below = parents.filter_map(move |dot| self.below.get(&cut[dot + 1..]));
-        self.exact.get(name).into_iter().chain(below).chain(&self.any)
+        let below = parents.filter_map(move |dot| self.below.find(&cut[dot + 1..]));
+        self.exact.find(name).into_iter().chain(below).chain(&self.any)
     }
 }
 
@@ -122,7 +122,7 @@ mod tests {
     fn the_best_host_comes_first() {
         let mut hosts = Hosts::<String>::new();
         for text in ["a.b.example", "*.b.example", "*.example"] {
-            *hosts.entry(&Host::parse(text).unwrap()) = text.to_owned();
+            hosts.find_or_add(&Host::parse(text).unwrap(), || text.to_owned());
         }
         let fitting =
             |hosts: &Hosts<String>, name: &str| hosts.fitting(name).cloned().collect::<Vec<_>>().join(" ");
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(fitting(&hosts, "b.example"), "*.example");
         assert_eq!(fitting(&hosts, "example"), "");
         assert_eq!(fitting(&hosts, ".example"), "");
-        *hosts.entry(&Host::Any) = "any".to_owned();
+        hosts.find_or_add(&Host::Any, || "any".to_owned());
         assert_eq!(fitting(&hosts, ""), "any");
         assert_eq!(hosts.values().count(), 4);
     }

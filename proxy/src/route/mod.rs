@@ -9,11 +9,13 @@
 //! What a route does is the plan's business; nothing here knows chains or upstreams. A look-up allocates nothing and does
 //! not grow with the number of routes, regular expressions excepted: those are tried one by one, last of all.
 
+mod candidate;
 mod condition;
 mod explain;
 mod hash;
 mod host;
 mod method;
+mod names;
 mod overlap;
 mod pattern;
 mod table;

@@ -9,6 +9,9 @@ use sallyport_config::route::Match;
 use super::Params;
 use crate::path::canonical;
 
+/// The most segments of a path, so that [`Places`] is small, and the search for one has a bound.
+const SEGMENTS_MAX: usize = 32;
+
 /// The most bytes a compiled regular expression may take.
 const REGEX_BYTES_MAX: usize = 1 << 20;
 
@@ -33,6 +36,15 @@ pub(super) enum Segment {
     Literal(Box<str>),
     /// Anything but nothing.
     Param,
+}
+
+/// Where the parameters of a pattern are. So they are found in a path that matches without looking at the pattern again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Places {
+    /// Which segments are parameters: a bit for each, the lowest for the first.
+    params: u32,
+    /// How many segments stand before the tail, if there is one.
+    before_tail: Option<u8>,
 }
 
 /// What is wrong with a path, and what would be right.
@@ -105,34 +117,60 @@ impl Pattern {
         matches!(self, Pattern::Segments { segments, tail: true } if segments.is_empty())
     }
 
-    /// Whether the whole of a canonical path matches. Adds the ranges of the parameters, which are of no use if it
-    /// does not.
-    pub(super) fn capture(&self, path: &str, params: &mut Params) -> bool {
+    /// Whether the whole of a canonical path matches.
+    pub(super) fn matches(&self, path: &str) -> bool {
         let (segments, tail) = match self {
             Pattern::Segments { segments, tail } => (segments, *tail),
             Pattern::Regex(regex) => return regex.is_match(path),
         };
-        let mut at = 0;
-        let mut range = |from: usize, to: usize| {
-            // Canonical paths are no longer than 65,535 bytes.
-            params.push((u16::try_from(from).unwrap_or(u16::MAX), u16::try_from(to).unwrap_or(u16::MAX)));
-        };
+        let mut rest = path;
         for segment in segments {
-            let Some(rest) = path.get(at..).and_then(|rest| rest.strip_prefix('/')) else { return false };
-            let end = at + 1 + memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len());
-            match segment {
-                Segment::Literal(text) if **text != path[at + 1..end] => return false,
-                Segment::Param if end == at + 1 => return false,
-                Segment::Param => range(at + 1, end),
-                Segment::Literal(_) => {}
+            let Some(behind) = rest.strip_prefix('/') else { return false };
+            let (found, behind) = behind.split_at(behind.find('/').unwrap_or(behind.len()));
+            let fits = match segment {
+                Segment::Literal(text) => **text == *found,
+                Segment::Param => !found.is_empty(),
+            };
+            if !fits {
+                return false;
             }
-            at = end;
+            rest = behind;
         }
-        if tail && path[at..].starts_with('/') {
-            range(at + 1, path.len());
-            return true;
+        if tail { rest.starts_with('/') } else { rest.is_empty() }
+    }
+
+    /// Where the parameters are.
+    pub(super) fn places(&self) -> Places {
+        let Pattern::Segments { segments, tail } = self else { return Places::default() };
+        let param = |(place, segment): (usize, &Segment)| match segment {
+            Segment::Param => 1 << place,
+            Segment::Literal(_) => 0,
+        };
+        let params = segments.iter().enumerate().map(param).fold(0, |params: u32, param| params | param);
+        // No pattern has more than `SEGMENTS_MAX`.
+        let before_tail = tail.then(|| u8::try_from(segments.len()).unwrap_or(u8::MAX));
+        Places { params, before_tail }
+    }
+}
+
+impl Places {
+    /// Adds the ranges of the parameters in a path that matches.
+    pub(super) fn capture(self, path: &str, params: &mut Params) {
+        // Canonical paths are no longer than 65,535 bytes.
+        let short = |at: usize| u16::try_from(at).unwrap_or(u16::MAX);
+        let (mut left, mut from, mut place) = (self.params, 1, 0);
+        while self.before_tail != Some(place) {
+            if left == 0 && self.before_tail.is_none() {
+                return;
+            }
+            let Some(rest) = path.as_bytes().get(from..) else { return };
+            let end = from + memchr::memchr(b'/', rest).unwrap_or(rest.len());
+            if left & 1 == 1 {
+                params.push((short(from), short(end)));
+            }
+            (left, from, place) = (left >> 1, end + 1, place + 1);
         }
-        !tail && at == path.len()
+        params.push((short(from), short(path.len())));
     }
 }
 
@@ -210,6 +248,10 @@ fn template(text: &str) -> Result<(Pattern, Vec<Box<str>>), Wrong> {
             segments.push(Segment::Param);
         }
     }
+    if segments.len() > SEGMENTS_MAX {
+        let message = format!("a path of {} segments; {SEGMENTS_MAX} are the most", segments.len());
+        return Err(wrong(message, "end it with `{**name}`, which is all the rest"));
+    }
     Ok((Pattern::Segments { segments: segments.into(), tail }, names))
 }
 
@@ -234,9 +276,12 @@ mod tests {
 
     fn captured(text: &str, path: &str) -> Option<Vec<String>> {
         let mut params = Params::new();
-        let matched = pattern(text).capture(path, &mut params);
+        let pattern = pattern(text);
         let piece = |&(from, to): &(u16, u16)| path[usize::from(from)..usize::from(to)].to_owned();
-        matched.then(|| params.iter().map(piece).collect())
+        pattern.matches(path).then(|| {
+            pattern.places().capture(path, &mut params);
+            params.iter().map(piece).collect()
+        })
     }
 
     #[test]
@@ -264,6 +309,17 @@ mod tests {
             let expected = expected.map(|pieces| pieces.iter().map(|piece| (*piece).to_owned()).collect());
             assert_eq!(captured(text, path), expected, "{text} {path}");
         }
+    }
+
+    #[test]
+    fn a_path_has_at_most_32_segments() {
+        let longest = "/a".repeat(31) + "/{x}";
+        assert_eq!(captured(&longest, &("/a".repeat(31) + "/b")), Some(vec!["b".to_owned()]));
+        let tail = longest.clone() + "/{**r}";
+        let path = "/a".repeat(31) + "/b/c/d";
+        assert_eq!(captured(&tail, &path), Some(vec!["b".to_owned(), "c/d".to_owned()]));
+        let wrong = template(&(longest + "/a")).unwrap_err();
+        assert_eq!(wrong.message, "a path of 33 segments; 32 are the most");
     }
 
     #[test]

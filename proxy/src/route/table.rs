@@ -5,13 +5,14 @@ use sallyport_config::route::Route;
 use sallyport_config::{Located, Location, Report};
 use smallvec::SmallVec;
 
+use super::candidate::{Candidate, Candidates, List};
 use super::condition::Conditions;
-use super::hash::Map;
 use super::host::{Host, Hosts, folded};
 use super::method::{MethodSet, Methods};
+use super::names::Named;
 use super::overlap;
 use super::pattern::{Class, Pattern};
-use super::tree::{Ranks, Tree};
+use super::tree::{Tree, Trees};
 use super::{Found, Params, Query};
 
 /// The most routes of a configuration.
@@ -24,10 +25,11 @@ const PATH_REGEXES_MAX: usize = 256;
 #[derive(Debug)]
 pub struct Table {
     hosts: Hosts<Paths>,
+    trees: Trees,
+    /// What nearly every look-up needs of an entry.
+    candidates: Candidates,
     methods: Methods,
-    /// What nearly every look-up needs of an entry, and no more, so that it stays in the cache. By rank.
-    keys: Vec<Key>,
-    /// The rest. By rank, which is the order of precedence among the routes of one host.
+    /// The whole of each. By rank, which is the order of precedence among the routes of one host.
     pub(super) entries: Vec<Entry>,
 }
 
@@ -44,20 +46,12 @@ pub(super) struct Entry {
     pub(super) conditions: Conditions,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Key {
-    methods: MethodSet,
-    index: u32,
-    conditional: bool,
-    captures: bool,
-}
-
 /// The paths of one host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Paths {
-    exact: Map<Box<str>, Ranks>,
+    exact: Option<Box<Named<Box<[u8]>, List>>>,
     tree: Tree,
-    regexes: Vec<u32>,
+    regexes: List,
 }
 
 impl Table {
@@ -72,25 +66,26 @@ impl Table {
         let mut entries: Vec<Entry> =
             routes.filter_map(|(index, route)| Entry::of(index, route, &mut methods, report)).collect();
         entries.sort_by(Entry::precedence);
-        let mut hosts = Hosts::<Paths>::new();
-        let mut keys = Vec::with_capacity(entries.len());
-        for (rank, entry) in (0..).zip(&entries) {
+        let (mut hosts, mut trees) = (Hosts::<Paths>::new(), Trees::default());
+        let mut candidates = Candidates::default();
+        // The last first: lists grow at their beginning.
+        for (rank, entry) in entries.iter().enumerate().rev() {
             for host in &entry.hosts {
-                hosts.entry(host).add(&entry.pattern, rank);
+                let paths = hosts.find_or_add(host, || Paths::new(&mut trees));
+                candidates.prepend(paths.list(&entry.pattern, &mut trees), entry.candidate(rank));
             }
-            keys.push(entry.key());
         }
-        for regexes in hosts.values().map(|paths| &paths.regexes) {
-            if let Some(&beyond) = regexes.get(PATH_REGEXES_MAX) {
+        for paths in hosts.values() {
+            if let Some(beyond) = candidates.of(paths.regexes).nth(PATH_REGEXES_MAX) {
                 let message =
                     format!("more than {PATH_REGEXES_MAX} regular expressions for the paths of one host");
                 report
-                    .error(entries[beyond as usize].at, message)
+                    .error(entries[beyond.rank as usize].at, message)
                     .hint("each is tried in turn; templates such as `/v1/{id}` cost nothing");
             }
         }
         overlap::check(&entries, report);
-        Table { hosts, methods, keys, entries }
+        Table { hosts, trees, candidates, methods, entries }
     }
 
     /// Finds the route of a request. `params` is emptied, and filled if there is one.
@@ -98,16 +93,14 @@ impl Table {
         params.clear();
         folded(query.host, |host| {
             let method = self.methods.of(query.method);
-            let mut search = Search { table: self, query, method, best: u32::MAX, allowed: MethodSet::NONE };
+            let mut search = Search { table: self, query, method, best: None, allowed: MethodSet::NONE };
             let mut known = false;
             for paths in self.hosts.fitting(host) {
                 known = true;
                 search.paths(paths);
-                if let Some(key) = self.keys.get(search.best as usize) {
-                    if key.captures {
-                        self.entries[search.best as usize].pattern.capture(query.path, params);
-                    }
-                    return Found::Route(key.index as usize);
+                if let Some(best) = search.best {
+                    best.places.capture(query.path, params);
+                    return Found::Route(best.index as usize);
                 }
             }
             match (known, search.allowed) {
@@ -139,59 +132,57 @@ struct Search<'a> {
     table: &'a Table,
     query: &'a Query<'a>,
     method: MethodSet,
-    /// The rank of the best route so far.
-    best: u32,
+    /// The best route so far.
+    best: Option<&'a Candidate>,
     /// The methods of routes that fail on nothing else.
     allowed: MethodSet,
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     /// Looks through the paths of one host.
     fn paths(&mut self, paths: &Paths) {
-        let path = self.query.path;
+        let (table, path) = (self.table, self.query.path);
         if !path.starts_with('/') {
             return;
         }
-        if let Some(ranks) = paths.exact.get(path) {
-            self.consider(ranks);
+        if let Some(list) = paths.exact.as_ref().and_then(|exact| exact.find(path)) {
+            self.consider(table.candidates.of(*list));
             // An exact path ranks before all others of its host.
-            if self.best != u32::MAX {
+            if self.best.is_some() {
                 return;
             }
         }
-        if !paths.tree.is_empty() {
-            paths.tree.visit(path, &mut |ranks| self.consider(ranks));
-            if self.best != u32::MAX {
-                return;
-            }
+        table.trees.visit(paths.tree, path, &mut |list| self.consider(table.candidates.of(list)));
+        if self.best.is_some() {
+            return;
         }
-        for rank in &paths.regexes {
-            if let Pattern::Regex(regex) = &self.table.entries[*rank as usize].pattern
+        for candidate in table.candidates.of(paths.regexes) {
+            if let Pattern::Regex(regex) = &table.entries[candidate.rank as usize].pattern
                 && regex.is_match(path)
             {
-                self.consider(std::slice::from_ref(rank));
-                if self.best != u32::MAX {
+                self.consider(std::iter::once(candidate));
+                if self.best.is_some() {
                     return;
                 }
             }
         }
     }
 
-    /// Looks at entries whose paths match, the best first.
-    fn consider(&mut self, ranks: &[u32]) {
-        for &rank in ranks {
-            if rank >= self.best {
+    /// Looks at routes whose paths match, the best first.
+    fn consider(&mut self, candidates: impl Iterator<Item = &'a Candidate>) {
+        for candidate in candidates {
+            let Candidate { rank, methods, conditional, .. } = *candidate;
+            if self.best.is_some_and(|best| best.rank <= rank) {
                 return;
             }
-            let key = &self.table.keys[rank as usize];
-            let holds = || !key.conditional || self.table.entries[rank as usize].conditions.hold(self.query);
-            match key.methods.has(self.method) {
+            let holds = || !conditional || self.table.entries[rank as usize].conditions.hold(self.query);
+            match methods.has(self.method) {
                 true if holds() => {
-                    self.best = rank;
+                    self.best = Some(candidate);
                     return;
                 }
-                false if !self.allowed.covers(key.methods) && holds() => {
-                    self.allowed = self.allowed.with(key.methods);
+                false if !self.allowed.covers(methods) && holds() => {
+                    self.allowed = self.allowed.with(methods);
                 }
                 _ => {}
             }
@@ -200,13 +191,20 @@ impl Search<'_> {
 }
 
 impl Paths {
-    fn add(&mut self, pattern: &Pattern, rank: u32) {
+    fn new(trees: &mut Trees) -> Paths {
+        Paths { exact: None, tree: trees.plant(), regexes: List::default() }
+    }
+
+    /// The routes whose path is this one.
+    fn list<'a>(&'a mut self, pattern: &Pattern, trees: &'a mut Trees) -> &'a mut List {
         match pattern {
             Pattern::Segments { segments, tail } if pattern.class() != Class::Exact => {
-                self.tree.add(segments, *tail, rank);
+                trees.list(self.tree, segments, *tail)
             }
-            Pattern::Segments { .. } => self.exact.entry(pattern.shape().into()).or_default().push(rank),
-            Pattern::Regex(_) => self.regexes.push(rank),
+            Pattern::Segments { .. } => {
+                self.exact.get_or_insert_default().find_or_add(&pattern.shape(), List::default)
+            }
+            Pattern::Regex(_) => &mut self.regexes,
         }
     }
 }
@@ -273,13 +271,17 @@ impl Entry {
             .then_with(|| self.index.cmp(&other.index))
     }
 
-    fn key(&self) -> Key {
-        Key {
+    /// What a look-up needs of this entry, which has this rank.
+    fn candidate(&self, rank: usize) -> Candidate {
+        // ROUTES_MAX is far below 2^32.
+        let short = |place: usize| u32::try_from(place).unwrap_or(u32::MAX);
+        Candidate {
             methods: self.methods,
-            // ROUTES_MAX is far below 2^32.
-            index: u32::try_from(self.index).unwrap_or(u32::MAX),
+            places: self.pattern.places(),
+            rank: short(rank),
+            index: short(self.index),
             conditional: !self.conditions.is_empty(),
-            captures: matches!(self.pattern.class(), Class::Template | Class::Tail),
+            rest: List::default(),
         }
     }
 }

@@ -1,27 +1,34 @@
-//! The tree of templates and tails of one host: a node for each segment.
+//! The trees of templates and tails, one for each host: a node for each segment.
 
-use smallvec::SmallVec;
+use std::num::NonZeroU32;
 
-use super::hash::Map;
+use super::candidate::List;
+use super::names::{Index, Short};
 use super::pattern::Segment;
 
-/// Entries of the table, by their rank, the best first.
-pub(super) type Ranks = SmallVec<[u32; 4]>;
-
-/// A tree of patterns. Matching walks it once; nothing is copied.
-#[derive(Debug)]
-pub(super) struct Tree {
+/// Trees of patterns. Matching walks one of them once; nothing is copied.
+#[derive(Debug, Default)]
+pub(super) struct Trees {
     nodes: Vec<Node>,
 }
 
+/// A tree, by the number of its root.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tree(u32);
+
+/// One line of the processor's cache, as long as its segment is short: with thousands of routes most look-ups find it in memory.
 #[derive(Debug, Default)]
+#[repr(align(64))]
 struct Node {
+    /// The literal segment that leads here, if one does.
+    segment: Short,
     literals: Literals,
-    param: Option<u32>,
+    /// The child for any segment. A root is nobody's child, and the first node is a root.
+    param: Option<NonZeroU32>,
     /// Patterns that end here.
-    here: Ranks,
+    here: List,
     /// Patterns whose tail begins here.
-    tail: Ranks,
+    tail: List,
 }
 
 /// The literal children of a node. Most nodes have one, which is compared faster than hashed.
@@ -29,98 +36,57 @@ struct Node {
 enum Literals {
     #[default]
     None,
-    One(Box<str>, u32),
-    Many(Map<Box<str>, u32>),
+    One(u32),
+    Many(Box<Index>),
 }
 
-impl Literals {
-    fn find(&self, segment: &str) -> Option<u32> {
-        match self {
-            Literals::None => None,
-            Literals::One(text, child) => (**text == *segment).then_some(*child),
-            Literals::Many(children) => children.get(segment).copied(),
-        }
+impl Trees {
+    /// A new tree without patterns.
+    pub(super) fn plant(&mut self) -> Tree {
+        Tree(self.sprout(Node::default()))
     }
 
-    /// The child of this segment; `new` if there was none.
-    fn find_or_add(&mut self, segment: &str, new: u32) -> u32 {
-        if let Some(child) = self.find(segment) {
-            return child;
-        }
-        *self = match std::mem::take(self) {
-            Literals::None => Literals::One(segment.into(), new),
-            Literals::One(text, child) => {
-                Literals::Many(Map::from_iter([(text, child), (segment.into(), new)]))
-            }
-            Literals::Many(mut children) => {
-                children.insert(segment.into(), new);
-                Literals::Many(children)
-            }
-        };
-        new
-    }
-}
-
-impl Default for Tree {
-    fn default() -> Self {
-        Tree { nodes: vec![Node::default()] }
-    }
-}
-
-impl Tree {
-    /// Adds a pattern. Patterns are added in the order of their ranks.
-    pub(super) fn add(&mut self, segments: &[Segment], tail: bool, rank: u32) {
-        let mut at = 0;
+    /// The patterns that end as this one does.
+    pub(super) fn list(&mut self, tree: Tree, segments: &[Segment], tail: bool) -> &mut List {
+        let mut at = tree.0;
         for segment in segments {
-            let new = self.nodes.len();
-            // No configuration has 2^32 segments: it would not fit into its size limit.
-            let new_id = u32::try_from(new).unwrap_or(u32::MAX);
-            let node = &mut self.nodes[at];
-            let child = match segment {
-                Segment::Literal(text) => node.literals.find_or_add(text, new_id),
-                Segment::Param => *node.param.get_or_insert(new_id),
+            at = match segment {
+                Segment::Literal(text) => self.literal_or_new(at, text),
+                Segment::Param => self.param_or_new(at),
             };
-            at = child as usize;
-            if at == new {
-                self.nodes.push(Node::default());
-            }
         }
-        let node = &mut self.nodes[at];
-        if tail { node.tail.push(rank) } else { node.here.push(rank) }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.nodes.len() == 1 && self.nodes[0].here.is_empty() && self.nodes[0].tail.is_empty()
+        let node = &mut self.nodes[at as usize];
+        if tail { &mut node.tail } else { &mut node.here }
     }
 
     /// Visits the patterns that match a path, which begins with a slash. No node is visited twice, so the work is
     /// bounded by the length of the path and the patterns that share its segments.
-    pub(super) fn visit(&self, path: &str, visitor: &mut impl FnMut(&[u32])) {
+    pub(super) fn visit(&self, tree: Tree, path: &str, visitor: &mut impl FnMut(List)) {
         if let Some(rest) = path.strip_prefix('/') {
-            self.walk(0, rest, visitor);
+            self.walk(tree.0, rest.as_bytes(), visitor);
         }
     }
 
     /// `rest` is what follows the slash behind this node.
-    fn walk(&self, at: u32, mut rest: &str, visitor: &mut impl FnMut(&[u32])) {
+    fn walk(&self, at: u32, mut rest: &[u8], visitor: &mut impl FnMut(List)) {
         let mut node = &self.nodes[at as usize];
         loop {
             if !node.tail.is_empty() {
-                visitor(&node.tail);
+                visitor(node.tail);
             }
-            let (segment, behind) = match memchr::memchr(b'/', rest.as_bytes()) {
+            let (segment, behind) = match memchr::memchr(b'/', rest) {
                 Some(slash) => (&rest[..slash], Some(&rest[slash + 1..])),
                 None => (rest, None),
             };
-            let literal = node.literals.find(segment);
-            let param = node.param.filter(|_| !segment.is_empty());
+            let literal = self.literal(node, segment);
+            let param = node.param.map(NonZeroU32::get).filter(|_| !segment.is_empty());
             let Some(behind) = behind else {
                 for child in literal.into_iter().chain(param) {
-                    visitor(&self.nodes[child as usize].here);
+                    visitor(self.nodes[child as usize].here);
                 }
                 return;
             };
-            // Both ways only where both exist; the depth is that of a pattern, which the configuration limits.
+            // Both ways only where both exist; the depth is that of a pattern, which has a limit.
             let next = match (literal, param) {
                 (Some(literal), Some(param)) => {
                     self.walk(literal, behind, visitor);
@@ -132,5 +98,62 @@ impl Tree {
             node = &self.nodes[next as usize];
             rest = behind;
         }
+    }
+
+    fn literal(&self, node: &Node, segment: &[u8]) -> Option<u32> {
+        match &node.literals {
+            Literals::None => None,
+            Literals::One(child) => (*self.nodes[*child as usize].segment == *segment).then_some(*child),
+            Literals::Many(children) => children.find(segment, |child| &self.nodes[child as usize].segment),
+        }
+    }
+
+    fn literal_or_new(&mut self, at: u32, segment: &str) -> u32 {
+        if let Some(child) = self.literal(&self.nodes[at as usize], segment.as_bytes()) {
+            return child;
+        }
+        let new = self.sprout(Node { segment: segment.as_bytes().into(), ..Node::default() });
+        let before = std::mem::take(&mut self.nodes[at as usize].literals);
+        let name_of = |child: u32| &*self.nodes[child as usize].segment;
+        let literals = match before {
+            Literals::None => Literals::One(new),
+            Literals::One(child) => {
+                let mut children = Box::<Index>::default();
+                children.add(child, name_of);
+                children.add(new, name_of);
+                Literals::Many(children)
+            }
+            Literals::Many(mut children) => {
+                children.add(new, name_of);
+                Literals::Many(children)
+            }
+        };
+        self.nodes[at as usize].literals = literals;
+        new
+    }
+
+    fn param_or_new(&mut self, at: u32) -> u32 {
+        if let Some(child) = self.nodes[at as usize].param {
+            return child.get();
+        }
+        let new = self.sprout(Node::default());
+        self.nodes[at as usize].param = NonZeroU32::new(new);
+        new
+    }
+
+    fn sprout(&mut self, node: Node) -> u32 {
+        self.nodes.push(node);
+        // No configuration has 2^32 segments: it would not fit into its size limit.
+        u32::try_from(self.nodes.len() - 1).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_fills_one_line_of_the_cache() {
+        assert_eq!((size_of::<Node>(), align_of::<Node>()), (64, 64));
     }
 }
